@@ -1,4 +1,4 @@
-//! A client that was accepted, and becomes a connection.
+//! An accepted client, before its connection begins.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::engine::handle::{ConnectionHandle, HandleOptions, Identity};
 use crate::engine::ids;
 use crate::engine::outbox::Writer;
 
-/// See the module.
+/// An accepted client, without a transport yet.
 pub(crate) struct AcceptedConnection {
     pub(crate) identity: Identity,
     pub(crate) connected: Connected,
@@ -21,7 +21,7 @@ pub(crate) struct AcceptedConnection {
 }
 
 impl AcceptedConnection {
-    /// Makes what others hold of the connection.
+    /// Creates the handle of the connection.
     pub(crate) fn with_handle(
         self,
         endpoint: &Arc<EndpointInner>,
@@ -38,7 +38,7 @@ impl AcceptedConnection {
     }
 }
 
-/// The same with a handle.
+/// An accepted client with the handle of its connection.
 pub(crate) struct PreparedConnection {
     pub(crate) handle: Arc<ConnectionHandle>,
     endpoint: Arc<EndpointInner>,
@@ -47,8 +47,8 @@ pub(crate) struct PreparedConnection {
 }
 
 impl PreparedConnection {
-    /// Makes the connection, with the messages that it begins with queued: nothing can come before them, since it is in
-    /// no channel. The client is told this id.
+    /// Creates the task of the connection, and queues its first messages, one of which tells the client `id`. No other
+    /// message can come before them, because the connection is in no channel yet.
     pub(crate) fn into_task<T: Transport>(self, transport: T, id: &str) -> ConnectionTask<T> {
         let PreparedConnection { handle, endpoint, replies, permits } = self;
         let connection = ConnectionTask::new(transport, endpoint, Arc::clone(&handle), permits);

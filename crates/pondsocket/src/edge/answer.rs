@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::metrics::DeclineReason;
 use crate::pond::PondSocket;
 
-/// Returns `true` if this request can be meant for an endpoint only: to come in, or for an event stream.
+/// Returns whether a request is for an endpoint and not for the host: a connect request, or one for an event stream.
 pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
     let mut endpoints = matching(pond, target(request));
     match *request.method() {
@@ -26,10 +26,10 @@ pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
     }
 }
 
-/// Answers a request, also if it is not ours.
+/// Answers a request, with 404 or 405 if it is for no endpoint.
 pub(crate) async fn answer<B: HttpBody>(pond: PondSocket, request: Request<B>) -> Response<Body> {
     if request.method() == Method::GET {
-        // A request to open a connection has no body that is read.
+        // The body of a connect request is not read.
         return receive(pond, request.map(drop)).await;
     }
     let endpoints: Vec<_> = matching(&pond, target(&request)).collect();
@@ -47,7 +47,7 @@ pub(crate) async fn answer<B: HttpBody>(pond: PondSocket, request: Request<B>) -
 /// Opens a connection for the client, if an endpoint accepts it.
 async fn receive(pond: PondSocket, mut request: Request<()>) -> Response<Body> {
     let target = target(&request);
-    // The handler sees the URI that its endpoint was matched against.
+    // The handler sees the URI against which its endpoint was matched.
     *request.uri_mut() = original_uri(&request).clone();
     let offer = UpgradeOffer::take(request.extensions_mut());
     let peer = peer(&request);
@@ -63,7 +63,7 @@ async fn receive(pond: PondSocket, mut request: Request<()>) -> Response<Body> {
                 (parts, from) = (ctx.parts, at + 1);
                 continue;
             }
-            // The last endpoint that matches counts the client which none of them has let in.
+            // If all matching endpoints pass the client on, the last one counts it.
             Ok(Admitted::Passed(_)) => {
                 decline(&endpoint, HttpRefusal::new(Error::not_found("not found"), DeclineReason::Handler))
             }
@@ -74,7 +74,7 @@ async fn receive(pond: PondSocket, mut request: Request<()>) -> Response<Body> {
     refuse(StatusCode::NOT_FOUND, "not found")
 }
 
-/// The endpoints whose pattern matches, in the order in which they are asked.
+/// The endpoints whose pattern matches, in the order of their registration.
 fn matching(pond: &PondSocket, target: String) -> impl Iterator<Item = Arc<EndpointInner>> {
     let mut from = 0;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! The handlers of one connection: started, polled by its task, cancelled at their deadlines, and what they decide.
+//! The handlers of one connection: their start, their polls by its task, their deadlines, and their decisions.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -63,7 +63,7 @@ impl Session {
         let entered = span.enter();
         let mut ctx = EventContext::new(Arc::clone(&call));
         let hooks = &self.endpoint.common.hooks;
-        // The hook and the part of the handler before its first wait run here.
+        // The hook, and the handler up to its first wait, run in this scope.
         let scope = self.changed.enter(&call.channel, &call.flush);
         if hooks.is_on() {
             call.channel.lobby.route(&mut ctx);
@@ -141,7 +141,7 @@ impl Session {
         Ok(Some(Box::new(JoinHistory { resume, hold })))
     }
 
-    /// Joining what it is in is acknowledged again, and changes nothing. False if it is not in the channel.
+    /// Acknowledges the join of a member again, without effects. Returns `false` if the connection is no member.
     fn acknowledge_again(&mut self, id: SubscriptionId, request_id: &ClientText<'_>) -> bool {
         let Some(ChannelMembership { live, slot, .. }) = self.membership(id) else { return false };
         let again = live.change(&mut self.changed, |channel| channel.rejoin(slot, self.handle.id(), request_id));
@@ -163,7 +163,7 @@ impl Session {
         None
     }
 
-    /// After the last message of a connection that has gone: its leave handler.
+    /// Starts the leave handler of a connection that has ended, after its last message.
     pub(super) fn start_final_leave(&mut self, id: SubscriptionId) -> Option<HandlerTask> {
         let subscription = self.subscriptions.get_mut(id)?;
         let ended = subscription.backlog.as_mut()?.ended.as_mut()?;
@@ -191,7 +191,7 @@ impl Session {
         Some(HandlerTask { kind: TaskKind::Leave { lobby, future }, started, span })
     }
 
-    /// Polls all running handlers; cancels those whose time is over.
+    /// Polls all running handlers, and cancels those whose deadline has passed.
     pub(super) fn poll_running(&mut self, cx: &mut Context<'_>, now: Instant) {
         let mut at = 0;
         while at < self.running.len() {
@@ -220,7 +220,7 @@ impl Session {
         }
     }
 
-    /// Polls a handler once. It comes back if it waits; if not, what it decided is carried out.
+    /// Polls a handler once. Returns it if it is pending; otherwise carries out its decision.
     pub(super) fn advance(
         &mut self,
         id: SubscriptionId,
@@ -267,10 +267,10 @@ impl Session {
         None
     }
 
-    /// Messages of other nodes in the channel are received, or are not waited for any longer.
+    /// Finishes an accepted join: messages of other nodes for the channel are received, or the wait for that has timed out.
     fn finish_opening(&mut self, id: SubscriptionId, task: HandlerTask) {
         let TaskKind::Opening { request_id, joined, since, .. } = task.kind else { return };
-        // The handler has not taken that time.
+        // The wait does not count as time of the handler.
         let started = task.started.map(|started| started + since.elapsed());
         self.finish_join(id, &request_id, Component::JoinHandler, started, Ok(joined));
     }
@@ -310,14 +310,14 @@ impl Session {
                 let of = (name.as_str(), self.handle.user().as_str());
                 self.endpoint.finish_leave(of, lobby, task.started, &Err(TimedOut.into()));
             }
-            // It has gone on without, above.
+            // The caller has finished it before.
             TaskKind::Opening { .. } => {}
         }
     }
 }
 
 impl Session {
-    /// A message has been handled, or refused by a hook: then no handler was started.
+    /// Finishes a message that was handled, or that a hook refused before a handler was started.
     pub(super) fn finish_event(
         &mut self,
         call: &Arc<Call>,
@@ -338,7 +338,7 @@ impl Session {
         });
     }
 
-    /// A join has been decided, by a handler or by a hook: then no handler was started.
+    /// Finishes a join that a handler has decided, or that a hook refused before a handler was started.
     pub(super) fn finish_join(
         &mut self,
         id: SubscriptionId,
@@ -349,10 +349,10 @@ impl Session {
     ) {
         let Some(name) = self.subscriptions.get(id).map(|subscription| subscription.name.clone()) else { return };
         let accepting = answer.as_ref().ok().and_then(|joined| joined.lobby.clone());
-        // Metrics name the first pattern that matches where no handler has accepted.
+        // Where no handler has accepted, metrics name the first pattern that matches.
         let lobby = accepting.clone().or_else(|| Some(self.endpoint.lobby_for(name.as_str(), 0)?.2));
         let outcome = answer.and_then(|mut joined| {
-            // Only contexts that a pattern matches get to a handler or layer that can accept them.
+            // A context reaches code that can accept it only after a pattern has matched.
             let lobby = accepting.ok_or_else(|| Error::unrouted("no such channel"))?;
             let resume = joined.resume();
             let committed =
@@ -394,7 +394,7 @@ impl Session {
         }
         let shown = |step: &Step| if let Step::Track(presence) = step { presence.as_str().len() } else { 0 };
         let (user, assigns) = (handle.user(), handle.assigns());
-        // What would not fit for a new member must not make a channel.
+        // Checked before the channel is created: a join that cannot succeed must not create one.
         if chain.iter().map(shown).max() > Some(options.max_channel_presence) {
             return Err(refused(TooLarge::PresenceOfAll));
         }
@@ -433,7 +433,7 @@ impl Session {
         let (connection, user, channel) = (self.handle.id(), self.handle.user(), name.as_str());
         tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, ?recovery, replayed, "joined");
         if let Some(subscription) = self.subscriptions.get_mut(id) {
-            // All members share one text.
+            // The name of the live channel, so that all members share one text.
             subscription.name = name;
             subscription.membership = Some(ChannelMembership { live, slot: accepted.slot, id: accepted.membership });
         }
@@ -455,7 +455,7 @@ impl Session {
     }
 }
 
-/// Returns `true` if a member's assigns stay within their limit with those of a joining connection and of the chain.
+/// Returns whether the assigns of a member stay within their limit with those of a joining connection and of the chain.
 fn fits(mut assigns: Assigns, joining: &Assigns, chain: &[Step], most: usize) -> bool {
     let chained = chain.iter().filter_map(|step| match step {
         Step::Assign(key, value) => Some((key.as_str(), value)),

@@ -1,12 +1,11 @@
-//! One client that speaks the PondSocket protocol, over whichever [`Transport`], driven by one task.
+//! One client that speaks the PondSocket protocol, over a [`Transport`], driven by one task.
 //!
-//! The task reads, polls its own running handlers and writes what others could not write at once. While
-//! nothing happens it holds no buffer, no timer of its own and no channel.
+//! The task reads, polls its own running handlers, and writes the frames that deliveries could not write at once. An idle
+//! connection holds no buffer, no timer of its own and no channel.
 //!
-//! The states of a connection are drawn in [`closing`](crate::engine::closing). From the moment when it is not open any
-//! more the connection is in no channel. If it is the server that ends it, its close frame waits until every channel that
-//! it was in has delivered what it had for it. Once the transport is closed the task goes on until the messages that it had
-//! received have been handled.
+//! The states of a connection are drawn in [`closing`](crate::engine::closing). A connection that is not open any more is
+//! in no channel. If the server ends it, its close frame waits until each of its channels has delivered the messages that
+//! were queued for it. After the transport is closed the task goes on until all received messages have been handled.
 
 mod deadlines;
 mod handlers;
@@ -43,13 +42,13 @@ pub(crate) use session::Session;
 
 use deadlines::{Condition, Deadlines, Due, Situation};
 
-/// The client's end of a connection: a WebSocket, or an event stream with what is posted for it. The rest of the
-/// connection does not know which.
+/// The transport of a connection: a WebSocket, or an event stream with the requests of its client. The rest of the
+/// connection is the same for both.
 pub(crate) trait Transport: Send + Unpin + 'static {
-    /// Whether a client that is there answers what keeps the connection alive. If not, its silence means nothing.
+    /// True if a live client answers the frames that keep the connection alive. Otherwise its silence means nothing.
     const ANSWERS: bool;
 
-    /// Takes in what the client sends, once. What is a message goes to the session, as long as the connection is open.
+    /// Reads once. Messages go to the session while the connection is open, and are dropped later.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -57,32 +56,33 @@ pub(crate) trait Transport: Send + Unpin + 'static {
         is_open: bool,
     ) -> Poll<io::Result<ReadOutcome>>;
 
-    /// The socket that the connection's task writes to, if it is the one who writes.
+    /// The socket, if the connection's task and not the outbox writes to it.
     fn as_writer(&mut self) -> Option<&mut dyn Io>;
 
-    /// Bytes of what has been read and is not handed to the session: parts of messages, and what is behind a pause.
+    /// The number of bytes that are read but not passed to the session: parts of messages, and those behind a pause.
     fn buffered(&self) -> usize;
 
-    /// Returns `true` if the client can be left without waiting for its goodbye.
+    /// Returns whether the peer has closed its side, so that the transport can be closed without waiting.
     fn has_peer_closed(&self) -> bool;
 
-    /// Tells a client that breaks the protocol that nothing more comes.
+    /// Shuts down the side of the server, towards a client that breaks the protocol.
     fn shut_down(&mut self, cx: &mut Context<'_>);
 
-    /// Lets go of everything. It is not read any more.
+    /// Closes the transport, and drops its buffers.
     fn close(&mut self);
 }
 
-/// The outcome of reading.
+/// The outcome of a read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ReadOutcome {
-    /// Something of the client.
+    /// Bytes of the client.
     Data,
-    /// The client ends the connection, by a close frame or against the protocol; the state knows.
+    /// The client ends the connection, by a close frame or by breaking the protocol. The state of the connection has
+    /// changed.
     Ending,
     /// The client has closed an event stream.
     Closed,
-    /// Nothing more comes.
+    /// The end of the input.
     End,
 }
 
@@ -90,14 +90,14 @@ pub(crate) enum ReadOutcome {
 pub(crate) struct ConnectionTask<T: Transport> {
     transport: T,
     session: Session,
-    /// As of the last look: see [`observe`](Self::observe).
+    /// A copy, refreshed by [`observe`](Self::observe).
     state: ConnectionState,
     opened: Instant,
     deadlines: Deadlines,
     wake_up: WakeUp,
-    /// The memory that it has reported, but for what waits for the client.
+    /// The reported memory, without that of the outbox.
     account: Account,
-    /// Its wait for memory to read into.
+    /// The wait for free memory before a read.
     memory: MemoryWait,
     waits_for_memory: bool,
     /// See [`Permits`].
@@ -109,9 +109,9 @@ pub(crate) struct ConnectionTask<T: Transport> {
 
 /// The permits that an accepted client holds.
 pub(crate) struct Permits {
-    /// Among the endpoint's connections. Given back with the socket.
+    /// Counts the client among the endpoint's connections. Dropped with the socket.
     pub(crate) admission: Option<Admission>,
-    /// Among those for whom the server waits when it shuts down. Given back when everything has been handled.
+    /// Counts the client among those that a shutdown waits for. Dropped when all its messages have been handled.
     pub(crate) permit: Permit,
 }
 
@@ -127,7 +127,8 @@ impl<T: Transport> ConnectionTask<T> {
         let path = &*endpoint.observer.endpoint;
         let span = info_span!(target: "pondsocket::connection", "connection", endpoint = path, connection = %handle.id(), user = %handle.user());
         endpoint.register(&handle);
-        // In this order: a shutdown that begins before the registration does not see the connection, which sees the shutdown.
+        // After the registration: a shutdown that begins before it does not see the connection, but the connection sees the
+        // shutdown here.
         if let Some(closure) = drain.closure() {
             handle.close(Close::Graceful(closure));
         }
@@ -154,7 +155,7 @@ impl<T: Transport> ConnectionTask<T> {
         &self.session.handle
     }
 
-    /// Reads while there is something to read and nothing has to pause. True if it has to.
+    /// Reads until there is no more input, or until reading has to pause. Returns `true` in the latter case.
     fn read_all(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         self.waits_for_memory &= self.state.is_open() && self.may_read();
         while self.may_read() && self.has_memory(cx) {
@@ -163,10 +164,10 @@ impl<T: Transport> ConnectionTask<T> {
                 Poll::Ready(Ok(ReadOutcome::Data)) => self.deadlines.read(now),
                 Poll::Ready(Ok(ReadOutcome::Ending)) => {
                     self.deadlines.read(now);
-                    // Before the next read: what follows is not handled, and so nothing pauses it.
+                    // Before the next read: later messages are dropped, so reading does not have to pause any more.
                     self.state = self.handle().state();
                 }
-                // A client that has closed its stream cannot be told from one that was lost.
+                // A client that closes its stream looks the same as one whose connection was lost.
                 Poll::Ready(Ok(ReadOutcome::Closed)) => {
                     self.disconnect(Closure { code: 1005, text: "".into(), reason: CloseReason::Client });
                 }
@@ -175,14 +176,13 @@ impl<T: Transport> ConnectionTask<T> {
                 Poll::Pending => return false,
             }
         }
-        // A client that is not read cannot be silent.
+        // While the client is not read, its silence means nothing.
         self.deadlines.read(now);
         self.session.note_pause();
         true
     }
 
-    /// Returns whether the server has memory for what this connection sends. While it is closed nothing of that is
-    /// kept.
+    /// Returns whether the server has memory for more messages of this connection. A closed one keeps none.
     fn has_memory(&mut self, cx: &Context<'_>) -> bool {
         if !self.state.is_open() {
             return true;
@@ -197,12 +197,12 @@ impl<T: Transport> ConnectionTask<T> {
         !waits_for_memory
     }
 
-    /// Bytes that the client has sent and that are not handled yet.
+    /// The number of received bytes that are not handled yet.
     fn held(&self) -> usize {
         self.session.held_bytes() + self.transport.buffered()
     }
 
-    /// Says what it holds, if that has changed by much.
+    /// Reports the held memory, if it has changed by much.
     fn account(&mut self) {
         let (held, endpoint) = (self.held(), &self.session.endpoint);
         if let Some(change) = self.account.set(&endpoint.common.memory, held) {
@@ -214,11 +214,11 @@ impl<T: Transport> ConnectionTask<T> {
         if self.state.is_open() {
             return self.session.pause().is_none() && !self.session.must_pause();
         }
-        // Nothing of it is kept, so nothing has to pause: the peer's close frame, or its end, is to be seen.
+        // Messages are dropped now, so reading need not pause, and must not: the peer's close frame is expected.
         !self.state.is_closed()
     }
 
-    /// Closes the transport, for this reason if none was noted before.
+    /// Closes the transport. The closure counts if none was noted before.
     fn disconnect(&mut self, closure: Closure) {
         if self.state.is_closed() {
             return;
@@ -237,8 +237,8 @@ impl<T: Transport> ConnectionTask<T> {
         self.disconnect(Closure { code: 1006, text: why.to_owned().into(), reason: CloseReason::Lost });
     }
 
-    /// A connection that has gone keeps its admission while messages wait that it has left: else a client that comes and
-    /// goes could have any number of them wait.
+    /// Drops the admission of a closed connection when none of its messages is queued. Earlier, a client that reconnects again
+    /// and again could queue any number of messages.
     fn give_back_admission(&mut self) {
         if self.state.is_closed() && !self.session.is_waiting() {
             self.admission = None;
@@ -256,7 +256,7 @@ impl<T: Transport> ConnectionTask<T> {
         common.hooks.notify(&common.meter, |hooks| hooks.on_disconnect(&handle.info(), lasted, *code, *reason));
     }
 
-    /// Writes what is queued. Returns `true` if everything is written.
+    /// Writes queued frames. Returns `true` if all are written.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         if self.state.is_closed() {
             return false;
@@ -274,7 +274,7 @@ impl<T: Transport> ConnectionTask<T> {
             }
             Poll::Pending => {
                 if wrote {
-                    // Its time begins anew with each byte that the peer takes.
+                    // Each byte that the peer takes starts the time anew.
                     self.deadlines.clear(Condition::Stalled);
                 }
                 self.deadlines.set(Condition::Stalled, true, now);
@@ -284,7 +284,7 @@ impl<T: Transport> ConnectionTask<T> {
         }
     }
 
-    /// Takes a copy of the state, which others, or the peer, may have changed, and leaves all channels if it is not open.
+    /// Copies the state, which other tasks may have changed, and leaves all channels if the connection is not open.
     fn observe(&mut self) {
         self.state = self.handle().state();
         if !self.state.is_open() {
@@ -292,7 +292,7 @@ impl<T: Transport> ConnectionTask<T> {
         }
     }
 
-    /// Takes the steps to the end that are due once everything is written.
+    /// Proceeds with the close of a connection whose frames are all written.
     fn proceed_closing(&mut self, cx: &mut Context<'_>, now: Instant) {
         if self.state.has_failed() {
             self.lose("the socket failed");
@@ -303,12 +303,12 @@ impl<T: Transport> ConnectionTask<T> {
             self.transport.shut_down(cx);
         }
         if !self.state.is_open() {
-            // From now on it is the peer's turn.
+            // From now on the peer has `write_wait` to close.
             self.deadlines.set(Condition::Closing, true, now);
         }
     }
 
-    /// Does what is due, and returns the next deadline; `now` if something was done, which may have consequences.
+    /// Carries out the due action, and returns the next deadline; `now` after an action, because others may follow from it.
     fn poll_deadlines(&mut self, now: Instant) -> Option<Instant> {
         if self.state.is_closed() {
             return self.session.next_deadline();
@@ -316,7 +316,7 @@ impl<T: Transport> ConnectionTask<T> {
         let lag = self.handle().lag();
         self.deadlines.set(Condition::OverBounds, lag.is_some(), now);
         if self.session.take_progress() {
-            // The queue may be full for as long as it moves.
+            // A queue may stay full as long as its messages are being handled.
             self.deadlines.clear(Condition::QueueFull);
         }
         let is_open = self.state.is_open();
@@ -347,12 +347,12 @@ impl<T: Transport> ConnectionTask<T> {
         Some(now)
     }
 
-    /// Closes the transport of a peer that cannot be told why any more.
+    /// Closes the transport of a peer that does not respond, without a close frame.
     fn time_out(&mut self, text: &'static str, reason: CloseReason) {
         self.disconnect(Closure { code: 1006, text: text.into(), reason });
     }
 
-    /// A message for pages that cannot see pings (docs/protocol.md, Keep-alive).
+    /// Sends a message for pages, which cannot see pings (docs/protocol.md, Keep-alive).
     fn send_heartbeat(&self) {
         let id = RequestId::from_u128(ids::fresh());
         let mut text = Vec::new();
@@ -360,7 +360,7 @@ impl<T: Transport> ConnectionTask<T> {
         self.handle().send_text(&text);
     }
 
-    /// Gives up everything: the server does not wait any longer.
+    /// Drops all running handlers and closes the transport, at the end of a shutdown.
     fn abort(&mut self) {
         let handlers = self.session.abandon();
         self.lose("cut off");
@@ -382,17 +382,17 @@ impl<T: Transport> Future for ConnectionTask<T> {
                 me.abort();
                 return Poll::Ready(());
             }
-            // Channels that have room again are forgotten, so that the connection is read.
+            // Removes the channels that have room again, so that the connection is read.
             me.session.changed.flush(cx);
-            // Until all of this turn is done, so that one write has all of its answers.
+            // Corked for the whole turn, so that all of its answers go out in one write.
             me.handle().cork(cx.waker());
-            // Accepted work goes before new work, and makes room for it.
+            // Before the read: finished handlers make room in the queues.
             me.session.poll_running(cx, now);
             let paused = me.read_all(cx, now);
             me.observe();
-            // Handlers that the read has made ready, and those that the departure cancels: their answers go out in the same write.
+            // Again after the read, for handlers that it has made ready or cancelled: their answers go out in the same write.
             me.session.poll_running(cx, now);
-            // Before deliveries start: one that finds the outbox corked would only queue.
+            // Before deliveries start: they queue at a corked outbox, and write to an open one.
             me.handle().uncork();
             me.session.changed.flush(cx);
             let flushed = me.flush(cx, now);
@@ -400,19 +400,19 @@ impl<T: Transport> Future for ConnectionTask<T> {
             if flushed {
                 me.proceed_closing(cx, now);
             }
-            // The connection may have left its channels just now.
+            // Again, because the connection may have left its channels since.
             me.session.changed.flush(cx);
             me.give_back_admission();
             me.account();
             if paused && !me.waits_for_memory && me.may_read() {
-                // What made it pause has been delivered meanwhile: nothing else would wake it.
+                // The cause of the pause has gone meanwhile, and no other event would wake this task.
                 continue;
             }
             if me.state.is_closed() && me.session.is_done() {
                 return Poll::Ready(());
             }
             match me.poll_deadlines(now) {
-                // Something was due and has been done: what follows from it is done in another round.
+                // An action was carried out. Its effects are handled in another round.
                 Some(deadline) if deadline <= now => {}
                 Some(deadline) => {
                     me.wake_up.set(me.session.endpoint.common.timer(), cx, now, deadline);
@@ -428,7 +428,7 @@ impl<T: Transport> Drop for ConnectionTask<T> {
     fn drop(&mut self) {
         let span = self.span.clone();
         let _entered = span.as_deref().map(Span::enter);
-        // Also when the runtime ends in the midst of it: no membership stays without a connection.
+        // Also when the runtime drops the task: no membership may stay without a connection.
         self.session.abandon();
         self.lose("its task has ended");
         self.account();
@@ -441,7 +441,7 @@ impl<T: Transport> Drop for ConnectionTask<T> {
 const TOO_MANY_MESSAGES: Closure =
     Closure { code: 1013, text: Cow::Borrowed("too many messages"), reason: CloseReason::TooManyMessages };
 
-/// The server holds as much as it may, and the client much of it (docs/protocol.md, Close codes).
+/// The memory limit is reached, and the connection holds much of the memory (docs/protocol.md, Close codes).
 const OUT_OF_MEMORY: Closure =
     Closure { code: 1013, text: Cow::Borrowed("out of memory"), reason: CloseReason::Memory };
 

@@ -1,4 +1,4 @@
-//! The requests of a client, and how many of them wait.
+//! The requests of a client, and the counts of those that are queued.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) enum Request {
         request_id: Arc<str>,
         payload: Arc<str>,
     },
-    /// A join that cannot be parsed, and so is declined, unless the connection is in the channel at its turn.
+    /// A malformed join. It is declined, unless the connection is a member at its turn.
     MalformedJoin {
         malformed: Box<MalformedMessage>,
         error: Error,
@@ -26,7 +26,7 @@ pub(super) enum Request {
 }
 
 impl Request {
-    /// The bytes of what the client has sent.
+    /// The size of the message in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Request::Join { request_id, payload } => request_id.len() + payload.len(),
@@ -41,12 +41,12 @@ impl Request {
     }
 }
 
-/// The messages of a connection that wait for their turn, in all its channels.
+/// The counts of the queued messages of a connection, in all its channels.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct QueuedRequests {
     pub(super) messages: usize,
     pub(super) bytes: usize,
-    /// Those of the messages that are joins.
+    /// The number of joins among the messages.
     pub(super) joins: usize,
 }
 
@@ -67,10 +67,10 @@ impl QueuedRequests {
 /// A limit that a connection has reached, so that it is not read until there is room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ReadPause {
-    /// `receive_channel_buffer` messages wait.
+    /// `receive_channel_buffer` messages are queued.
     Messages,
-    /// `receive_bytes` wait.
+    /// `receive_bytes` are queued.
     Bytes,
-    /// `max_pending_joins` are undecided.
+    /// `max_pending_joins` joins are undecided.
     Joins,
 }

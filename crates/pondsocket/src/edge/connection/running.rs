@@ -14,13 +14,13 @@ use crate::handler::BoxFuture;
 use crate::handler::dispatch::HandlerFuture;
 use crate::lobby::LobbyInner;
 
-/// The time for which a join waits for the subscription of its channel's topic. Then it goes on without.
+/// The longest time for which a join waits for the subscription of its channel's topic. Afterwards it proceeds without.
 const SUBSCRIBE_WAIT: Duration = Duration::from_millis(250);
 
-/// A handler that has not finished at its first poll.
+/// A handler that was pending after its first poll.
 pub(super) struct RunningHandler {
     pub(super) subscription: SubscriptionId,
-    /// Then it is cancelled.
+    /// The time at which it is cancelled.
     pub(super) deadline: Instant,
     /// The size of the message.
     pub(super) bytes: usize,
@@ -30,7 +30,7 @@ pub(super) struct RunningHandler {
 /// A handler, and the data for its metrics and logs.
 pub(super) struct HandlerTask {
     pub(super) kind: TaskKind,
-    /// Only if its duration is measured.
+    /// `None` if its duration is not measured.
     pub(super) started: Option<Instant>,
     pub(super) span: Span,
 }
@@ -40,8 +40,8 @@ pub(super) enum TaskKind {
         request_id: Arc<str>,
         future: HandlerFuture<JoinContext, Arc<EndpointInner>>,
     },
-    /// The join is accepted. It is acknowledged when what others say in the channel is heard, which is waited for since
-    /// then.
+    /// An accepted join, which is acknowledged when the messages of other nodes for the channel are received. `since` is the
+    /// begin of the wait for that.
     Opening {
         request_id: Arc<str>,
         joined: Joined,
@@ -59,17 +59,17 @@ pub(super) enum TaskKind {
 }
 
 impl TaskKind {
-    /// Returns `true` if a client's join waits for it.
+    /// Returns whether this decides about a join.
     pub(super) fn is_join(&self) -> bool {
         matches!(self, TaskKind::Join { .. } | TaskKind::Opening { .. })
     }
 
-    /// Returns `true` if application code runs.
+    /// Returns whether this runs code of the application.
     pub(super) fn is_handler(&self) -> bool {
         !matches!(self, TaskKind::Opening { .. })
     }
 
-    /// The moment at which it is to end, if not when the time of a handler is over.
+    /// The deadline, if it is another one than that of handlers.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             TaskKind::Opening { since, .. } => Some(*since + SUBSCRIBE_WAIT),

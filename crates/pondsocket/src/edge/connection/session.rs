@@ -1,4 +1,4 @@
-//! The requests of a connection, and their turns: one queue for each of its channels.
+//! The requests of a connection and their order: one queue for each of its channels.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,17 +32,17 @@ pub(crate) struct Session {
     rates: Option<Box<Rates>>,
     pub(super) subscriptions: Subscriptions,
     pub(super) running: Vec<RunningHandler>,
-    /// Channels with requests that wait for one of the running handlers to end.
+    /// The channels whose requests wait because too many handlers run.
     #[expect(clippy::box_collection, reason = "8 bytes of each idle connection in place of 32")]
     waiting_for_handler: Option<Box<VecDeque<SubscriptionId>>>,
     waiting: QueuedRequests,
-    /// The channels that were changed since the connection's task flushed them last, and those that are crowded.
+    /// The channels that were changed since the connection's task last flushed, and those over their soft limit.
     pub(super) changed: ChangedChannels<LobbyInner>,
-    /// Bytes of messages that handlers are at work on.
+    /// The number of bytes of messages whose handlers run.
     pub(super) handled_bytes: usize,
-    /// The limit for which reading was paused last, until there is room.
+    /// The limit for which reading is paused.
     paused: Option<ReadPause>,
-    /// A queued request has been started since the last call of `take_progress`.
+    /// True if a queued request was started since the last call of `take_progress`.
     progressed: bool,
     departed: bool,
 }
@@ -74,7 +74,7 @@ impl Session {
         &self.handle
     }
 
-    /// The reason why nothing more may be read for now; `None` if it may.
+    /// The limit for which the connection must not be read now; `None` if it may be read.
     pub(crate) fn pause(&self) -> Option<ReadPause> {
         let QueuedRequests { messages, bytes, joins } = self.waiting;
         if messages >= self.options.receive_channel_buffer {
@@ -83,7 +83,7 @@ impl Session {
         if bytes >= self.options.receive_bytes {
             return Some(ReadPause::Bytes);
         }
-        // Few connections run as many handlers: those of most need not be counted.
+        // Checked first, so that the handlers of most connections need not be counted.
         let most = self.options.max_pending_joins;
         (joins + self.running.len() >= most && joins + self.undecided_joins() >= most).then_some(ReadPause::Joins)
     }
@@ -95,43 +95,44 @@ impl Session {
             match pause {
                 Some(ReadPause::Bytes) => self.handle.reached(Limit::ReceiveBytes),
                 Some(ReadPause::Joins) => self.handle.reached(Limit::PendingJoins),
-                // It is seen in `queue_depth`.
+                // Counted by the metric `queue_depth`.
                 Some(ReadPause::Messages) | None => {}
             }
         }
     }
 
-    /// Returns whether anything waits for its turn.
+    /// Returns whether requests are queued.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.messages > 0
     }
 
-    /// Bytes of messages that are not handled yet.
+    /// The number of bytes of messages that are not handled yet.
     pub(super) fn held_bytes(&self) -> usize {
         self.waiting.bytes + self.handled_bytes
     }
 
-    /// Returns whether what the client sends next has to wait: too much waits for it, or for those it publishes to.
+    /// Returns whether the client must not be read: its outbox, or the queue of a channel that it publishes into, is over
+    /// its bounds.
     pub(crate) fn must_pause(&self) -> bool {
         self.handle.is_congested() || self.changed.is_crowded()
     }
 
-    /// Returns `true` if something that waited has been begun since the last call.
+    /// Returns whether a queued request was started since the last call.
     pub(super) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progressed)
     }
 
-    /// Returns `true` if the connection has gone and everything has been handled.
+    /// Returns whether the connection has ended and all its messages have been handled.
     pub(super) fn is_done(&self) -> bool {
         self.departed && self.running.is_empty() && self.waiting_for_handler.is_none()
     }
 
-    /// The moment at which the next running handler is to be cancelled.
+    /// The earliest deadline of a running handler.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.running.iter().map(|handler| handler.deadline).min()
     }
 
-    /// A binary message is taken for text if it is (docs/protocol.md, Envelope).
+    /// Handles a binary message as a text, if it is UTF-8 (docs/protocol.md, Envelope).
     pub(crate) fn on_binary(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         match std::str::from_utf8(bytes) {
             Ok(text) => self.on_text(text, cx),
@@ -144,7 +145,7 @@ impl Session {
         if let Ok(ClientMessage::Leave(message)) = &message
             && let Some(subscription) = self.subscriptions.find(&message.channel)
         {
-            // It undoes a join, which has been paid for.
+            // Not limited: each leave needs a join before it, which is.
             let request = Request::Leave { request_id: message.request_id.as_ref().into() };
             return self.submit(subscription, request, cx);
         }
@@ -154,7 +155,7 @@ impl Session {
             (Ok(ClientMessage::Event(message)), Some(error)) => {
                 self.refuse_event(&message.channel, &message.request_id, &error);
             }
-            // A decline would make clients believe that they are out.
+            // A client that is a member would take a decline as the end of its membership.
             (Ok(ClientMessage::Join(message)), Some(error)) if !self.is_in(&message.channel) => {
                 self.decline(&message.channel, &message.request_id, &error);
             }
@@ -174,7 +175,7 @@ impl Session {
         let error = Error::new(malformed.code, malformed.reason.to_string());
         let channel = malformed.channel.as_ref().and_then(ClientText::exact);
         match channel.and_then(|channel| self.subscriptions.find(channel)) {
-            // Whether it is declined depends on what is before it: a decline would make a member believe that it is out.
+            // Queued, because an earlier request may make the client a member: then it must not be declined.
             Some(subscription) => {
                 self.submit(subscription, Request::MalformedJoin { malformed: Box::new(malformed), error }, cx)
             }
@@ -186,7 +187,7 @@ impl Session {
         self.subscriptions.find(channel).is_some_and(|subscription| self.membership(subscription).is_some())
     }
 
-    /// Whether a message of this size may be sent now. Who goes on all the same is closed in the end.
+    /// Checks the message rate. After too many refused messages the connection is closed.
     fn admit(&mut self, bytes: usize) -> Result<()> {
         let Some(rates) = &mut self.rates else { return Ok(()) };
         let Err((after, limit)) = rates.admit(bytes, Instant::now()) else { return Ok(()) };
@@ -226,15 +227,15 @@ impl Session {
         }
     }
 
-    /// Whether the connection may join one more channel.
+    /// Checks that the connection may join one more channel.
     fn check_channel_limit(&mut self, name: &ChannelName) -> Result<()> {
         if self.subscriptions.find(name.as_str()).is_some() {
             return Ok(());
         }
         let most = self.options.max_channels_per_connection;
         if self.subscriptions.len() >= most {
-            // Channels that it was taken out of meanwhile do not count. They are found only here, so that an eviction needs no
-            // access to the session.
+            // Memberships that others have ended do not count. They are found only here, so that an eviction needs no access
+            // to the session.
             let me = self.handle.id();
             let is_seated = |membership: &ChannelMembership| membership.live.is_seated(membership.slot, me);
             self.subscriptions.retain(|subscription| {
@@ -270,7 +271,7 @@ impl Session {
         self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
     }
 
-    /// Handles one request after the other, until a handler waits or nothing is left.
+    /// Handles one request after the other, until a handler is pending or the queue is empty.
     pub(super) fn run_requests(&mut self, id: SubscriptionId, mut first: Option<Request>, cx: &mut Context<'_>) {
         loop {
             let request = first.take().or_else(|| self.next_request(id));
@@ -296,7 +297,7 @@ impl Session {
         }
     }
 
-    /// The next channel with requests that waits for one of the running handlers to end.
+    /// The next channel whose requests wait because too many handlers run.
     pub(super) fn next_waiting_for_handler(&mut self) -> Option<SubscriptionId> {
         let waiting = self.waiting_for_handler.as_mut()?;
         let next = waiting.pop_front();
@@ -306,7 +307,7 @@ impl Session {
         next
     }
 
-    /// Returns `true` if as many handlers run as may at once.
+    /// Returns whether `max_concurrent_handlers` run.
     pub(super) fn is_at_handler_limit(&self) -> bool {
         self.running.iter().filter(|handler| handler.task.kind.is_handler()).count()
             >= self.options.max_concurrent_handlers
@@ -319,7 +320,7 @@ impl Session {
         Some(request)
     }
 
-    /// Returns `true` if no request is left in the channel, which is then forgotten if the connection is not in it.
+    /// Returns whether no request is left in the channel. A subscription without membership is removed then.
     fn is_idle(&mut self, id: SubscriptionId) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(id) else { return true };
         if let Some(backlog) = &subscription.backlog
@@ -334,7 +335,7 @@ impl Session {
         true
     }
 
-    /// The slot of the connection, if it still has one.
+    /// The membership, if it has not ended meanwhile.
     pub(super) fn membership(&mut self, id: SubscriptionId) -> Option<ChannelMembership> {
         let subscription = self.subscriptions.get_mut(id)?;
         let membership = subscription.membership.as_ref()?;
@@ -346,9 +347,9 @@ impl Session {
         None
     }
 
-    /// Ends all memberships, now. Messages that were received before are still handled, in order, and then the
-    /// leave handlers run; joins that were not decided are dropped, and nothing of them remains. If it is we who end
-    /// the connection, each channel sends a flush marker when everything that it has for the connection is out.
+    /// Ends all memberships at once. Messages that were received before are still handled, in order, and then the leave
+    /// handlers run. Undecided joins are dropped without effects. If the server ends the connection, each channel sends a
+    /// flush marker behind its last message for the connection.
     pub(super) fn depart(&mut self) {
         if std::mem::replace(&mut self.departed, true) {
             return;
@@ -380,7 +381,7 @@ impl Session {
             let ended = EndedMembership { membership, departure, leave_started: false };
             subscription.backlog.get_or_insert_default().ended = Some(ended);
         }
-        // Handlers of channels that it had been taken out of before learn it, too.
+        // Also the contexts of handlers whose membership had ended before.
         for handler in &self.running {
             if let TaskKind::Event { call, .. } = &handler.task.kind {
                 call.depart(None);
@@ -392,7 +393,7 @@ impl Session {
         self.handle.receive_flush_marker();
     }
 
-    /// Drops everything that is not finished; how many handlers that were running.
+    /// Drops all unfinished requests, and returns the number of handlers that were running.
     pub(super) fn abandon(&mut self) -> usize {
         self.depart();
         let running = self.running.len();
@@ -403,7 +404,7 @@ impl Session {
     }
 }
 
-/// The id of an answer to a message that has none.
+/// A request id, for the answer to a message without one.
 pub(super) fn fresh_request_id() -> Arc<str> {
     RequestId::from_u128(ids::fresh()).as_str().into()
 }

@@ -1,4 +1,4 @@
-//! The channels of a connection: its membership of each, and the queue of its requests there.
+//! The channels of a connection, each with its membership and the queue of its requests.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,17 +13,16 @@ use crate::context::ChannelMembership;
 /// needs no memory.
 const COMPARED: usize = 8;
 
-/// The place of a subscription among those of its connection. It is valid until the subscription is removed, which no
-/// subscription is that has a backlog.
+/// The index of a subscription of a connection. It is valid until the subscription is removed; a subscription with a
+/// backlog never is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct SubscriptionId(u32);
 
-/// The channels of one connection. A request is looked up by its channel's name once, and by the subscription's place from
-/// then on.
+/// The channels of one connection. A request looks its subscription up by the channel's name once, and by its index later.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     places: Vec<Option<Subscription>>,
-    /// Only if there are more than [`COMPARED`] places. The hash is keyed: clients choose the names.
+    /// `None` up to [`COMPARED`] subscriptions. The hash has a random key, because clients choose the names.
     #[expect(clippy::box_collection, reason = "8 bytes of each idle connection in place of 48")]
     by_name: Option<Box<HashMap<ChannelName, SubscriptionId>>>,
 }
@@ -77,12 +76,12 @@ impl Subscriptions {
             by_name.remove(&removed.name);
         }
         if self.places.iter().all(Option::is_none) {
-            // A connection that is in no channel holds nothing for them.
+            // A connection without channels holds no memory for them.
             *self = Subscriptions::default();
         }
     }
 
-    /// Removes those that are not to be kept.
+    /// Removes the subscriptions for which `keep` is false.
     pub(super) fn retain(&mut self, keep: impl Fn(&Subscription) -> bool) {
         let gone: Vec<_> = self.iter().filter(|(_, known)| !keep(known)).map(|(id, _)| id).collect();
         gone.into_iter().for_each(|id| self.remove(id));
@@ -97,21 +96,21 @@ impl Subscriptions {
     }
 }
 
-/// One channel of one connection: its slot there, and the queue of its requests, which are handled one at a time.
+/// One channel of one connection: its membership, and the queue of its requests, which are handled one at a time.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) name: ChannelName,
-    /// Its slot. It may have been taken out since: the channel knows.
+    /// The membership. It may have been ended by others since, which only the channel knows.
     pub(super) membership: Option<ChannelMembership>,
-    /// Only while there is something to do.
+    /// `None` while there is no request.
     pub(super) backlog: Option<Box<Backlog>>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// In the order of arrival.
+    /// The requests in the order of their arrival.
     pub(super) queue: VecDeque<Request>,
-    /// The connection has gone; what it had sent as a member is still handled.
+    /// Set if the connection has ended. Messages that it sent as a member are still handled.
     pub(super) ended: Option<EndedMembership>,
 }
 
@@ -119,20 +118,20 @@ pub(super) struct Backlog {
 #[derive(Clone, Debug)]
 pub(super) struct EndedMembership {
     pub(super) membership: ChannelMembership,
-    /// There if the user has left the channel with it.
+    /// Set if the user has left the channel with it, because it was the last connection there.
     pub(super) departure: Option<Arc<Departure>>,
-    /// Whether the leave handler has been started.
+    /// True if the leave handler has been started.
     pub(super) leave_started: bool,
 }
 
 impl Subscription {
-    /// Keeps only what was received while the connection was a member: a join that was not decided, and everything
-    /// behind it or behind a leave, is dropped. Answers what is left.
+    /// Drops the requests that the connection did not make as a member: an undecided join, and all requests behind it or
+    /// behind a leave. Returns the counts of the others.
     pub(super) fn keep_accepted(&mut self, member: bool) -> QueuedRequests {
         let Some(backlog) = &mut self.backlog else { return QueuedRequests::default() };
         let accepted = backlog.queue.iter().take_while(|request| matches!(request, Request::Event(_))).count();
         backlog.queue.truncate(if member { accepted } else { 0 });
-        // A queue of many may have become one of few.
+        // Nothing is added any more, so the memory of the dropped requests is freed.
         backlog.queue.shrink_to_fit();
         let bytes = backlog.queue.iter().map(Request::bytes).sum();
         QueuedRequests { messages: backlog.queue.len(), bytes, joins: 0 }

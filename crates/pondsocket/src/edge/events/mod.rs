@@ -1,8 +1,8 @@
-//! Connections over event streams (docs/protocol.md, Event streams): the answer to one request goes on for as long as the
-//! connection does, and what the client says comes in others.
+//! Connections over event streams (docs/protocol.md, Event streams): the response to one request carries all messages of the
+//! server, and each message of the client is a request of its own.
 //!
 //! ```text
-//!  GET     -> admit -> open: the connection's task, and a body that takes what its outbox holds
+//!  GET     -> admit -> open: the connection's task, and a body that takes frames from its outbox
 //!  POST    -> requests ----> posts, read by the task
 //!  DELETE  -> requests ----> the same, as the body's end does
 //! ```

@@ -23,7 +23,7 @@ pub(super) const CONNECTION_ID: HeaderName = HeaderName::from_static("x-connecti
 /// The media type, in the headers of requests and answers.
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// Returns `true` if a request is for an event stream: it says so, and does not ask for a WebSocket.
+/// Returns whether a request asks for an event stream, and not for a WebSocket.
 pub(crate) fn wants_event_stream(endpoint: &EndpointInner, parts: &Parts) -> bool {
     let headers = &parts.headers;
     header_lists(headers, ACCEPT, EVENT_STREAM)
@@ -31,7 +31,7 @@ pub(crate) fn wants_event_stream(endpoint: &EndpointInner, parts: &Parts) -> boo
         && endpoint.offers_event_streams()
 }
 
-/// Begins an event stream: the answer, whose body goes on, and a task for the connection.
+/// Opens an event stream: creates the response, and spawns the task of the connection.
 pub(crate) fn open(
     endpoint: &Arc<EndpointInner>,
     accepted: AcceptedConnection,
@@ -50,9 +50,9 @@ pub(crate) fn open(
     let headers = response.headers_mut();
     let fixed = [
         (CONTENT_TYPE, EVENT_STREAM),
-        // Compressing proxies would collect events otherwise (RFC 9111 section 5.2.2.6).
+        // A proxy that compresses would delay events (RFC 9111 section 5.2.2.6).
         (CACHE_CONTROL, "no-cache, no-transform"),
-        // Nginx would wait for more otherwise.
+        // Nginx would buffer events.
         (HeaderName::from_static("x-accel-buffering"), "no"),
         (ACCESS_CONTROL_EXPOSE_HEADERS, "X-Connection-ID"),
     ];
@@ -60,7 +60,7 @@ pub(crate) fn open(
         headers.insert(name, HeaderValue::from_static(value));
     }
     let mut id = HeaderValue::from_str(&id).expect("digits");
-    // It is not to be shown in logs of headers, nor to be kept in tables of HTTP/2.
+    // A secret: logs must not show it, and HTTP/2 must not keep it in its header table.
     id.set_sensitive(true);
     headers.insert(CONNECTION_ID, id);
     if version == Version::HTTP_11 {

@@ -15,8 +15,8 @@ use crate::endpoint::EndpointInner;
 use crate::engine::socket::Io;
 use crate::engine::stream::{Post, Stream};
 
-/// An event stream that carries a connection, from the side of its task: what the client posts for it. What the task
-/// has for the client is taken by the [body](EventBody).
+/// The transport of a connection over an event stream: the messages that the client posts. Those for the client are taken by
+/// the [body](EventBody).
 pub(super) struct EventStreamTransport {
     endpoint: Arc<EndpointInner>,
     stream: Arc<Stream>,
@@ -36,7 +36,7 @@ impl EventStreamTransport {
 impl Transport for EventStreamTransport {
     const ANSWERS: bool = false;
 
-    /// Messages that were posted before the client went are read first: it has been promised.
+    /// Reads posted messages, also those from before the end of the client: their requests were answered with 202.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -60,7 +60,7 @@ impl Transport for EventStreamTransport {
     }
 
     fn buffered(&self) -> usize {
-        // What is posted is counted where it is read.
+        // Posted messages are counted by the requests that read them.
         0
     }
 
@@ -76,13 +76,13 @@ impl Transport for EventStreamTransport {
     }
 }
 
-/// The body of the answer that is an event stream. It takes from the connection's outbox whenever its host has room, and
-/// ends with the connection. The connection ends with it: that the host drops it says that the client has gone.
+/// The body of the response that is an event stream. It takes frames from the connection's outbox when its host has room,
+/// and ends with the connection. The host drops it when the client has gone, which ends the connection.
 #[derive(Debug)]
 pub(crate) struct EventBody(pub(super) Arc<Stream>);
 
 impl EventBody {
-    /// The stream it carries.
+    /// The stream of this body.
     #[cfg(feature = "server")]
     pub(crate) fn stream(&self) -> &Arc<Stream> {
         &self.0

@@ -1,4 +1,4 @@
-//! The offer of a host: to become a plain byte stream, once the answer is 101.
+//! The upgrades that a host offers: the request becomes a byte stream after the response 101.
 
 use std::error::Error;
 use std::fmt;
@@ -20,9 +20,9 @@ use crate::serve::ObservedStream;
 /// The offer of a host that has no upgrades of hyper 1, to be inserted into the extensions of a request: when the pond
 /// answers with 101 (Switching Protocols), it takes the bytes that follow from this.
 ///
-/// Such a connection is read and written by its own task, and knows nothing of sockets: `read_buffer_size`,
-/// `write_buffer_size` and `TCP_NODELAY` are the host's. The host sends what is written within a bounded buffer, and
-/// ends its side when the other end is shut down or dropped.
+/// Such a connection is read and written by its own task, without access to the socket: the host decides about
+/// `read_buffer_size`, `write_buffer_size` and `TCP_NODELAY`. The host must send written bytes through a bounded buffer, and
+/// end its side when the other end is shut down or dropped.
 ///
 /// ```
 /// use http::Request;
@@ -42,8 +42,8 @@ pub struct HostUpgrade(Arc<Mutex<Option<UpgradeFuture>>>);
 type UpgradeFuture = BoxFuture<'static, io::Result<Box<dyn Io>>>;
 
 impl HostUpgrade {
-    /// The future completes with the stream when the answer has been given: within `write_wait`, or the client is given
-    /// up. It is dropped if the client is refused.
+    /// Creates an offer. The future completes with the stream after the response; if it takes longer than `write_wait`, the
+    /// client is disconnected. It is dropped if the client is refused.
     pub fn new<F, S>(upgrade: F) -> HostUpgrade
     where
         F: Future<Output = io::Result<S>> + Send + 'static,
@@ -79,15 +79,15 @@ pub(super) enum UpgradedStream {
 }
 
 impl UpgradeOffer {
-    /// Takes it out of a request.
+    /// Takes the offer out of a request.
     pub(crate) fn take(extensions: &mut Extensions) -> Option<UpgradeOffer> {
         let host = extensions.remove().map(UpgradeOffer::Host);
         host.or_else(|| extensions.remove().map(UpgradeOffer::Hyper))
     }
 
-    /// Waits for the stream. A plain TCP stream is recovered from our own server, from hyper, or from the builder that
-    /// detects HTTP versions (which axum uses): then deliverers can write to it. Bytes that were read already come
-    /// along.
+    /// Waits for the stream, and returns it with the bytes that were read already. A plain TCP stream is recovered from the
+    /// standalone server, from hyper, or from the builder that detects HTTP versions (which axum uses), so that deliveries
+    /// can write to it.
     pub(super) async fn granted(self) -> Result<(UpgradedStream, Vec<u8>), Box<dyn Error + Send + Sync>> {
         match self {
             UpgradeOffer::Host(upgrade) => Ok((UpgradedStream::Io(upgrade.granted().await?), Vec::new())),

@@ -34,16 +34,16 @@ use crate::limits::memory::{MemoryWait, SHARE};
 use crate::metrics::{CloseReason, ConnectionInfo, Limit};
 use crate::websocket::{Message, SharedSocket, SocketStage, SocketState};
 
-/// The number of reads before other tasks get their turn.
+/// The number of reads in one poll, after which other tasks get their turn.
 const READS: usize = 16;
 
-/// The most pings that wait for their answers.
+/// The most pings without an answer that are kept.
 const PINGS: usize = 16;
 
-/// The most that a ping or pong carries (RFC 6455 section 5.5).
+/// The longest payload of a ping or pong (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;
 
-/// See the module.
+/// The driver of one raw WebSocket.
 pub(super) struct Driver {
     shared: Arc<SharedSocket>,
     /// `None` once it is closed.
@@ -54,26 +54,28 @@ pub(super) struct Driver {
     /// The payloads of the latest pings that are not answered. Earlier ones need no answer (RFC 6455 section 5.5.3), so
     /// a peer that pings and does not read costs no more than [`PINGS`] of them.
     pings: VecDeque<Vec<u8>>,
-    /// The peer's end of the connection, behind messages that the application has not taken: it may still answer them.
+    /// The end of the connection by the peer. It waits for the application to take earlier messages, which it may still
+    /// answer.
     pending_close: Option<PendingClose>,
     peer_closed: bool,
-    /// The peer broke the protocol: what it sends from then on is not looked at.
+    /// True if the peer broke the protocol. Later bytes are dropped unread.
     broken: bool,
     opened: Instant,
-    /// The moment when something was last read. Not while the application takes nothing: that must come to an end, too.
+    /// The time of the last read. It is not renewed while the application receives nothing, so that this ends at `pong_wait`,
+    /// too.
     last_read: Instant,
     last_ping: Instant,
-    /// The moment since which the peer takes nothing.
+    /// The time since which the peer accepts no bytes.
     stalled: Option<Instant>,
-    /// The moment since which all is out, and it is the peer's turn to go.
+    /// The time since which all frames are written and the peer has to close.
     closing: Option<Instant>,
-    /// Its wait for memory to read into.
+    /// The wait for free memory before a read.
     memory: MemoryWait,
-    /// It is not read for want of memory.
+    /// True if the socket is not read because the memory limit is reached.
     waits_for_memory: bool,
-    /// The moment since which that is so while much of the memory is held by the peer itself.
+    /// The time since which that is so while the connection itself holds much of the memory.
     out_of_memory: Option<Instant>,
-    /// The number of messages that waited for the application at the last look.
+    /// The number of messages that waited for the application at the last poll.
     waiting: usize,
     wake_up: WakeUp,
     /// Completes when the server shuts down; `None` once it has.
@@ -81,11 +83,11 @@ pub(super) struct Driver {
     endpoint: Arc<EndpointInner>,
     settings: Arc<EndpointSettings>,
     identity: Identity,
-    /// Given back with the socket.
+    /// Dropped with the socket.
     admission: Option<Admission>,
 }
 
-/// The parts that a driver begins with.
+/// The parts of which a driver is made.
 pub(super) struct DriverParts {
     pub(super) io: Box<dyn Io>,
     pub(super) first: Vec<u8>,
@@ -94,18 +96,18 @@ pub(super) struct DriverParts {
     pub(super) admission: Option<Admission>,
 }
 
-/// The peer's way of ending the connection: by its close, or by breaking the protocol.
+/// The end of the connection by the peer: by a close frame, or by breaking the protocol.
 struct PendingClose {
     closure: Closure,
-    /// Our last frame.
+    /// The last frame of the server.
     answer: Vec<u8>,
-    /// The moment until which it is put off.
+    /// The time until which it can be delayed.
     deadline: Instant,
 }
 
 /// The action that a deadline asks for.
 enum DueAction {
-    /// The peer has taken nothing, or not closed, for `write_wait`.
+    /// The peer has accepted no bytes, or not closed, for `write_wait`.
     Stalled,
     /// The connection has held much of the exhausted memory for `write_wait`.
     OutOfMemory,
@@ -163,9 +165,9 @@ impl Driver {
         driver
     }
 
-    /// Does what can be done. Ready when the socket is closed.
+    /// Reads, writes and checks deadlines as far as possible. Ready when the socket is closed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Also when the socket is closed: what the application takes then is given back.
+        // Also when the socket is closed: the memory of messages that the application takes later is released here.
         self.shared.change(|state| state.register_driver(cx));
         let closed = self.proceed(cx);
         let (received, sent) = self.held();
@@ -173,7 +175,7 @@ impl Driver {
         closed
     }
 
-    /// Bytes that the peer has sent and that the application has not taken, and bytes that the peer has not taken.
+    /// The number of bytes that the application has not received yet, and of those that the peer has not accepted yet.
     fn held(&self) -> (usize, usize) {
         let pings: usize = self.pings.iter().map(Vec::len).sum();
         let (waiting, sent) = self.shared.change(|state| (state.received.bytes(), state.out.len()));
@@ -187,8 +189,8 @@ impl Driver {
             }
             let now = Instant::now();
             self.poll_shutdown(cx);
-            // Before the read, so that memory of what is out does not make it pause; and again behind it, for the answers to
-            // pings and to a close.
+            // Before the read, so that written bytes are released and do not make it pause; and again after it, for the
+            // answers to pings and to a close.
             self.write(cx, now);
             self.read(cx, now);
             self.poll_pending_close(now);
@@ -197,7 +199,7 @@ impl Driver {
                 return Poll::Ready(());
             }
             match self.poll_deadlines(now) {
-                // Something was due and has been done: what follows from it is done in another round.
+                // An action was carried out. Its effects are handled in another round.
                 deadline if deadline <= now => {}
                 deadline => {
                     self.wake_up.set(self.endpoint.common.timer(), cx, now, deadline);
@@ -220,7 +222,7 @@ impl Driver {
         }
     }
 
-    /// Writes what is queued, and takes the steps that are due once everything is.
+    /// Writes queued frames, and proceeds with the close once all are written.
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) {
         let Some(io) = &mut self.io else { return };
         let (pings, stalled) = (&mut self.pings, &mut self.stalled);
@@ -231,8 +233,8 @@ impl Driver {
             Poll::Ready(Ok(_)) => {
                 self.closing.get_or_insert(now);
                 if let Some(io) = self.io.as_mut().filter(|_| self.broken) {
-                    // The peer learns why before its unread bytes make the kernel reset the connection. It is read on,
-                    // whether or not this is done at once.
+                    // Unread bytes at a close would make the kernel reset the connection, and the peer would lose the close
+                    // frame. So the socket is read on, also if the shutdown is still pending.
                     let _ = Pin::new(io).poll_shutdown(cx);
                 }
             }
@@ -276,10 +278,10 @@ impl Driver {
         cx.waker().wake_by_ref();
     }
 
-    /// Returns `true` if the server has memory for what the peer sends. Once it is closed nothing of that is kept.
+    /// Returns whether the server has memory for more messages. A closed connection keeps none.
     fn has_memory(&mut self, cx: &Context<'_>, now: Instant, waited_for_memory: bool) -> bool {
         let (received, sent) = self.held();
-        // What earlier reads of this turn have brought counts at once.
+        // Messages of earlier reads of this poll count at once.
         self.shared.account(received + sent);
         self.waits_for_memory =
             self.endpoint.common.memory.poll_room(cx, &mut self.memory, received + sent).is_pending();
@@ -292,13 +294,13 @@ impl Driver {
             self.reached(Limit::Memory);
         }
         if waiting == 0 || waiting < before {
-            // A peer that is not read cannot be silent. That ends if the application takes nothing either.
+            // While the peer is not read, its silence means nothing. Not so if the application receives nothing either.
             self.last_read = now;
         }
         false
     }
 
-    /// Decodes what was kept, or else reads once.
+    /// Decodes kept bytes, or reads once.
     fn poll_read(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<FrameOutcome>> {
         if self.decoder.has_pending() {
             return Poll::Ready(Ok(self.decode(&mut [], &mut scratch.codec)));
@@ -317,7 +319,7 @@ impl Driver {
         Poll::Ready(Ok(if self.broken { FrameOutcome::Data } else { self.decode(bytes, &mut scratch.codec) }))
     }
 
-    /// Decodes until the application has as much as it may: what is behind that stays with the decoder.
+    /// Decodes until the receive queue is full. The other bytes stay with the decoder.
     fn decode(&mut self, bytes: &mut [u8], codec: &mut ws::Scratch) -> FrameOutcome {
         let (shared, pings) = (&self.shared, &mut self.pings);
         let mut input = self.decoder.feed(bytes, codec);
@@ -346,7 +348,7 @@ impl Driver {
         })
     }
 
-    /// Ends the connection as the peer has, once the application has taken what came before, or after a while.
+    /// Answers the end by the peer, when the application has taken all earlier messages or the deadline has passed.
     fn poll_pending_close(&mut self, now: Instant) {
         let Some(pending) = &self.pending_close else { return };
         let is_due = now >= pending.deadline;
@@ -358,7 +360,7 @@ impl Driver {
         }
     }
 
-    /// The peer broke the WebSocket protocol: it is told how.
+    /// Ends the connection of a peer that broke the WebSocket protocol, with a close frame that names the violation.
     fn refuse(&mut self, error: &ProtocolError, now: Instant) {
         self.broken = true;
         let (code, text) = (error.close_code(), error.to_string());
@@ -372,7 +374,7 @@ impl Driver {
         self.pending_close = Some(PendingClose { closure, answer, deadline: now + self.settings.write_wait });
     }
 
-    /// Does what is due, and returns the next deadline; `now` if something was done, which may have consequences.
+    /// Carries out the due action, and returns the next deadline; `now` after an action, because others may follow from it.
     fn poll_deadlines(&mut self, now: Instant) -> Instant {
         let (is_open, is_unread, sent) = self.shared.change(|state| {
             let is_full = state.received.is_full(self.shared.bounds());
@@ -384,7 +386,7 @@ impl Driver {
         let deadlines = self.deadlines(is_open);
         let due = deadlines.iter().find(|(at, _)| at.is_some_and(|at| now >= at));
         let Some((_, due)) = due else {
-            // One of them is always there: a connection that is closing is stalled, or waits for its peer.
+            // There is always one: a connection that is closing either is stalled or waits for its peer.
             let next =
                 deadlines.into_iter().filter_map(|(at, _)| at).chain(self.pending_close.as_ref().map(|it| it.deadline));
             return next.min().unwrap_or(now + self.settings.write_wait);
@@ -399,7 +401,7 @@ impl Driver {
             DueAction::Silent => self.disconnect("no data received in time", CloseReason::Silent),
             DueAction::Ping => {
                 self.last_ping = now;
-                // While it takes nothing there is no use in asking for more.
+                // A peer that accepts no bytes would not get the ping either.
                 self.shared.change(|state| {
                     if state.out.is_empty() {
                         let mut ping = Vec::new();
@@ -412,7 +414,7 @@ impl Driver {
         now
     }
 
-    /// All deadlines that ask for an action, those that end the connection first.
+    /// All deadlines. Those that end the connection come first.
     fn deadlines(&self, is_open: bool) -> [(Option<Instant>, DueAction); 5] {
         let after = |start: Option<Instant>, limit: Duration| start.map(|start| start + limit);
         let (settings, open) = (&self.settings, |start: Instant| is_open.then_some(start));
@@ -425,7 +427,7 @@ impl Driver {
         ]
     }
 
-    /// Closes the socket, for this reason if there is none yet.
+    /// Closes the socket. The reason counts if there is none yet.
     fn disconnect(&mut self, why: &str, reason: CloseReason) {
         if self.io.take().is_none() {
             return;
@@ -460,15 +462,16 @@ impl Driver {
     }
 }
 
-/// The application takes none of the messages that wait for it.
+/// The application receives none of the queued messages.
 const UNREAD: Closure =
     Closure { code: 1013, text: std::borrow::Cow::Borrowed("too many messages"), reason: CloseReason::TooManyMessages };
 
-/// The server holds as much as it may, and the peer much of it.
+/// The memory limit is reached, and the connection holds much of the memory.
 const OUT_OF_MEMORY: Closure =
     Closure { code: 1013, text: std::borrow::Cow::Borrowed("out of memory"), reason: CloseReason::Memory };
 
-/// Writes what is queued; the stage, once all is out. An answer to a ping comes behind it, at most one at a time.
+/// Writes queued frames, and returns the stage when all are written. The answer to a ping is queued behind them, at most one
+/// at a time.
 fn write(
     state: &mut SocketState,
     io: &mut Box<dyn Io>,

@@ -17,9 +17,9 @@ pub(crate) struct WebSocketTransport {
     decoder: Decoder,
     /// Bytes that had been read before the connection was handed over.
     first: Option<Box<[u8]>>,
-    /// The peer's close frame has come.
+    /// True if the peer's close frame was received.
     peer_closed: bool,
-    /// The peer broke the protocol: what it sends from then on is not looked at.
+    /// True if the peer broke the protocol. Later bytes are dropped unread.
     broken: bool,
 }
 
@@ -38,7 +38,7 @@ impl WebSocketTransport {
         is_open: bool,
     ) -> ReadOutcome {
         let mut input = self.decoder.feed(bytes, codec);
-        // What is behind the last message that there is room for stays with the decoder, and the socket is not read.
+        // When the queues are full, the other bytes stay with the decoder, and the socket is not read.
         while (!is_open || session.pause().is_none() && !session.must_pause())
             && let Some(event) = input.next()
         {
@@ -101,7 +101,7 @@ impl Transport for WebSocketTransport {
     }
 
     fn shut_down(&mut self, cx: &mut Context<'_>) {
-        // It is read on, whether or not this is done at once.
+        // The socket is read on, also if the shutdown is still pending.
         let _ = self.socket.poll_shutdown(cx);
     }
 
@@ -111,7 +111,7 @@ impl Transport for WebSocketTransport {
     }
 }
 
-/// The peer broke the WebSocket protocol: it is told how.
+/// Ends the connection of a peer that broke the WebSocket protocol, with a close frame that names the violation.
 fn refuse(handle: &ConnectionHandle, error: ProtocolError) {
     let (code, text) = (error.close_code(), error.to_string());
     handle.count(|metrics, me| metrics.connection_error(me, &text));

@@ -1,4 +1,4 @@
-//! From a request to a WebSocket.
+//! The upgrade of a request to a WebSocket.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -32,12 +32,12 @@ use crate::handler::{BoxFuture, guard};
 use crate::metrics::{Component, DeclineReason};
 use crate::websocket::{SharedSocket, SocketBounds, Subprotocols, WebSocket};
 
-/// A request for an upgrade that can be granted.
+/// A valid request for an upgrade.
 pub(crate) struct Upgrade {
     handshake: Handshake,
     offer: UpgradeOffer,
     offered: OfferedSubprotocols,
-    /// The subprotocols that are agreed to if the application does not say.
+    /// The subprotocol that is agreed on if the application selects none.
     preferred: Option<Box<str>>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Upgrade {
 pub(crate) type OfferedSubprotocols = Box<[Box<str>]>;
 
 impl Upgrade {
-    /// The upgrade that a request asks for. The host offers the upgrade, if it can.
+    /// Validates the handshake of a request. `offer` is the upgrade that the host offers, if it can.
     pub(crate) fn of(
         parts: &Parts,
         offer: Option<UpgradeOffer>,
@@ -69,14 +69,14 @@ impl Upgrade {
         &self.offered
     }
 
-    /// Grants it: the answer is 101, and a task waits for the connection.
+    /// Accepts the upgrade: returns the response 101, and spawns a task that waits for the stream.
     pub(crate) fn open(self, endpoint: &Arc<EndpointInner>, accepted: AcceptedConnection) -> Response<Body> {
         let answer = self.answer(accepted.connected.subprotocol.as_deref());
         tokio::spawn(serve_pond(self, Arc::clone(endpoint), accepted));
         answer
     }
 
-    /// The same for a WebSocket that does not speak the PondSocket protocol.
+    /// Accepts the upgrade to a raw WebSocket.
     pub(crate) fn open_raw(
         self,
         endpoint: &Arc<EndpointInner>,
@@ -89,7 +89,8 @@ impl Upgrade {
         answer
     }
 
-    /// The answer names one subprotocol or none, and never repeats what else the client offers: that may be a secret.
+    /// The response 101. It names one subprotocol or none, and never repeats other offers of the client, which may contain a
+    /// secret.
     fn answer(&self, chosen: Option<&str>) -> Response<Body> {
         let mut answer = self.handshake.response().map(|()| Body::default());
         let agreed = chosen.or(self.preferred.as_deref()).and_then(|name| HeaderValue::from_str(name).ok());
@@ -119,7 +120,7 @@ async fn serve_pond(
     let prepared = accepted.with_handle(&endpoint, framing, writer);
     let id = prepared.handle.id().to_string();
     let connection = prepared.into_task(frames, &id);
-    // A task of its own: what the upgrade needed is given back.
+    // A task of its own, so that the memory of the upgrade is freed.
     tokio::spawn(connection);
 }
 
@@ -164,7 +165,7 @@ async fn serve_raw(
                 endpoint.observer.count(|metrics, _| metrics.error(Component::ConnectionHandler, &error));
             }
         }
-        // Behind the handler, so that what it has queued is written at once.
+        // After the handler, so that frames that it has queued are written at once.
         match driver.poll(cx) {
             Poll::Ready(()) if running.is_none() => Poll::Ready(()),
             _ => Poll::Pending,
@@ -172,7 +173,7 @@ async fn serve_raw(
     });
     tokio::select! {
         () = both => {}
-        // The socket goes with the handler.
+        // Dropping the handler closes the socket.
         () = endpoint.common.drain.over() => {
             driver.abort();
             tracing::warn!(target: "pondsocket::connection", endpoint = path, "raw WebSocket cut off");
@@ -181,10 +182,10 @@ async fn serve_raw(
     drop(permit);
 }
 
-/// Waits for the upgrade.
+/// Waits for the stream of an upgrade.
 async fn upgraded(offer: UpgradeOffer, endpoint: &EndpointInner) -> Option<(UpgradedStream, Vec<u8>)> {
     let settings = endpoint.settings();
-    // The answer has been given: a client that takes so long to read it will not read anything else.
+    // Limited, because a client may never read the response.
     let (stream, first) = match timeout(settings.write_wait, offer.granted()).await {
         Ok(Ok(granted)) => granted,
         failed => {
@@ -201,7 +202,7 @@ async fn upgraded(offer: UpgradeOffer, endpoint: &EndpointInner) -> Option<(Upgr
     Some((stream, first))
 }
 
-/// A system that refuses is one with other limits: the connection works all the same.
+/// Sets the options of the socket. A failure is ignored, because the connection works without them.
 fn tune(stream: &TcpStream, settings: &EndpointSettings) {
     // Small frames must not wait for the acknowledgement of earlier ones.
     let _ = stream.set_nodelay(true);
