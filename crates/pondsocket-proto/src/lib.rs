@@ -1,15 +1,15 @@
 //! The PondSocket protocol without I/O: everything that needs neither a socket, a clock nor a task. The server builds
 //! on it; so can a client, a proxy or a test.
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
 //! | [`id`] | names of users, connections, channels and messages |
 //! | [`pattern`] | `/chat/:room/*`, compiled once and matched often |
 //! | [`wire`] | the messages, decoded and encoded |
 //! | [`ws`] | RFC 6455 and RFC 7692, server side |
-//! | [`model`] | members and messages, as channels and nodes both know them |
-//! | [`channel`] | one channel: who is in it, and what they are to be told, in one order |
-//! | [`cluster`] | one node among others: whose users are where, and what is to be told to whom |
+//! | [`model`] | members and messages, shared by channels and nodes |
+//! | [`channel`] | one channel: its members, and their messages in one order |
+//! | [`cluster`] | one node of a cluster: the users of all nodes, and the messages between nodes |
 //!
 //! Inputs are method calls, outputs are returned values. Randomness and time are arguments. It builds for
 //! `wasm32-unknown-unknown`.

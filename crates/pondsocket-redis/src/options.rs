@@ -58,7 +58,7 @@ pub struct RedisOptions {
     /// The most messages that may wait for Redis. Over it [`NotSent`](pondsocket::cluster::Outcome::NotSent). Default
     /// 10,000.
     pub queue_messages: usize,
-    /// The same in bytes. Default 16 MiB.
+    /// The most bytes of these messages. Default 16 MiB.
     pub queue_bytes: usize,
 }
 

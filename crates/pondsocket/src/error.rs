@@ -9,7 +9,7 @@ use serde::Serialize;
 /// The result of anything that can fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a handler declines with, and what an operation fails with: an HTTP-like code and a text, both of which the
+/// The error of a handler that declines or fails, and of a failed operation: an HTTP-like code and a text, both of which the
 /// client sees, and optionally details.
 ///
 /// There is no blanket conversion into it: write `impl From<YourError> for pondsocket::Error` to choose the code,
@@ -74,7 +74,7 @@ impl Error {
         Error(Box::new(ErrorParts { code, message, details: None, source: None, retry_after: None, kind, origin }))
     }
 
-    /// 400: what the client sent makes no sense.
+    /// 400: the client sent an invalid request.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(400, message)
     }
@@ -94,17 +94,17 @@ impl Error {
         Error::new(404, message)
     }
 
-    /// 409: it contradicts what is there.
+    /// 409: the request conflicts with the present state.
     pub fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(409, message)
     }
 
-    /// 413: more than may be stored or sent.
+    /// 413: a value or a message is too large.
     pub fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(413, message)
     }
 
-    /// 429: slow down. See [`with_retry_after`](Self::with_retry_after).
+    /// 429: too many requests. See [`with_retry_after`](Self::with_retry_after).
     pub fn too_many_requests(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(429, message)
     }
@@ -114,17 +114,17 @@ impl Error {
         Error::new(500, "internal error").with_source(source)
     }
 
-    /// 503: not now, later. Marked as temporary.
+    /// 503: unavailable at present. Marked as temporary.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(503, message)
     }
 
-    /// 504: it took too long. Marked as temporary.
+    /// 504: a time limit has passed. Marked as temporary.
     pub fn timeout(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(504, message)
     }
 
-    /// Adds details for the client. What does not serialise to a JSON object is left out, with a log line.
+    /// Adds details for the client. Details that do not serialise to a JSON object are left out, with a log line.
     #[must_use]
     pub fn with_details<T: Serialize + ?Sized>(mut self, details: &T) -> Self {
         match Object::encode(details) {
@@ -136,7 +136,7 @@ impl Error {
         self
     }
 
-    /// Keeps what caused it, for the log: clients never see it.
+    /// Adds the cause, for the log. Clients never see it.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
@@ -166,24 +166,23 @@ impl Error {
         self.0.details.as_ref().map(Object::as_str)
     }
 
-    /// When to try again, if that is known.
+    /// The time after which the request can be repeated, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Returns `true` if the same may well succeed later: 503 and 504.
+    /// Returns whether the same request may succeed later: 503 and 504.
     pub fn is_temporary(&self) -> bool {
         matches!(self.0.code, 503 | 504)
     }
 
-    /// Returns `true` if it is no failure, but a handler that leaves the decision to the next pattern, as
-    /// [`EventContext::pass`](crate::EventContext::pass) does: a layer which makes something else of errors should give
-    /// it back as it is.
+    /// Returns whether this is no failure, but the decision of a handler to pass on to the next pattern, as
+    /// [`EventContext::pass`](crate::EventContext::pass) does. A layer that converts errors should return it unchanged.
     pub fn is_pass(&self) -> bool {
         self.0.kind == ErrorKind::Passed
     }
 
-    /// The method of ours that failed, for the log; also if the application has made another error of its error.
+    /// The method of this crate that failed, for the log; also if the application has wrapped its error in another one.
     pub(crate) fn call(&self) -> Option<&'static str> {
         // The only way into a cause whose type the application has chosen. No decision follows from it.
         let of_cause = || StdError::source(self)?.downcast_ref::<Error>()?.call();
@@ -217,17 +216,17 @@ impl Error {
         }))
     }
 
-    /// The sign of a handler that has left the decision to the next pattern.
+    /// The error of a handler that passes on to the next pattern.
     pub(crate) fn passed() -> Self {
         Error::not_found("no handler decided").of_kind(ErrorKind::Passed)
     }
 
-    /// No handler was there to decide.
+    /// The error of a request for which there is no handler.
     pub(crate) fn unrouted(message: &'static str) -> Self {
         Error::not_found(message).of_kind(ErrorKind::Unrouted)
     }
 
-    /// Returns `true` if no handler was there to decide. Clients get another frame then than for a failure of 404.
+    /// Returns whether there was no handler. Clients then get another frame than for a failure with 404.
     pub(crate) fn is_unrouted(&self) -> bool {
         self.0.kind == ErrorKind::Unrouted
     }
@@ -244,7 +243,7 @@ impl Error {
     }
 }
 
-/// The end of a registration that cannot work: a panic that names the line of the application, not one of ours.
+/// Panics at an invalid registration, with the line of the application and not one of this crate.
 pub(crate) trait OrPanic<T> {
     fn or_panic(self) -> T;
 }
@@ -254,7 +253,7 @@ impl<T, E: Into<Error>> OrPanic<T> for Result<T, E> {
     fn or_panic(self) -> T {
         match self {
             Ok(value) => value,
-            // In a closure the panic would name a line of ours.
+            // Not in a closure, for which `track_caller` has no effect.
             Err(error) => panic!("{}", error.into()),
         }
     }

@@ -8,7 +8,7 @@ use tracing::{Level, Span, span_enabled};
 use crate::error::Error;
 
 /// The fields that the enabled spans around an event have. A subscriber shows them beside those of the event, so the event
-/// adds only what is missing: all of it where a filter has turned the spans off.
+/// adds only the missing ones: all of them where a filter has disabled the spans.
 pub(crate) struct Around(Option<&'static tracing::Metadata<'static>>);
 
 /// The span of a connection's task, which the spans of handlers are in.

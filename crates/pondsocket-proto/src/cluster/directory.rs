@@ -48,7 +48,7 @@ impl<'a> Directory<'a> {
         unite(own, &others.chain(foreign).collect::<Vec<_>>())
     }
 
-    /// The same, if the channel is open here.
+    /// A user of other nodes, as [`member`](Self::member) returns it, if the channel is open here.
     pub(super) fn member_of_open(&self, key: &ChannelKey, user: &UserId) -> Option<RemoteMember> {
         self.channels.is_open(key).then(|| self.member(key, user)).flatten()
     }

@@ -47,7 +47,7 @@ pub struct Channel {
     own: Option<BoundMembership>,
     /// The payload of the message of that context. The reference is weak, because a handle may be kept for long.
     received: ReceivedPayloadRef,
-    /// That message, while it is handled: its connection flushes the channels that its handler changes.
+    /// The call of the handler, while it runs: its connection flushes the channels that the handler changes.
     call: Weak<Call>,
 }
 

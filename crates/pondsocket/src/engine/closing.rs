@@ -1,4 +1,4 @@
-//! The end of a connection: the states that it goes through, and the events that move it from one to the next.
+//! The states of a connection until its end, and the events that change them.
 //!
 //! ```text
 //!        close(Graceful)           the last flush marker
@@ -16,22 +16,21 @@
 //!  any --(end of the transport, failure, deadline, abort)-------------------------------------------> Closed
 //! ```
 //!
-//! | state | what others have for the client | what the client sends | the connection's task |
+//! | state | messages for the client | messages of the client | the connection's task |
 //! |---|---|---|---|
-//! | `Open` | is queued | is handled | reads, runs handlers, writes |
-//! | `Flushing` | is queued | is dropped | has left its channels; each sends a flush marker when it has delivered the rest |
-//! | `Closing` | is dropped | is dropped | sends what is queued, which ends in a close frame, and waits for the peer's |
-//! | `Refusing` | is dropped | is dropped | the same, for a peer that broke the protocol: no close frame is expected of it |
-//! | `Lingering` | is dropped | is dropped | has shut down its side, and reads until the peer does so or `write_wait` is over |
-//! | `Failed` | is dropped | is dropped | is about to close the transport |
-//! | `Closed` | is dropped | is not read | runs handlers of messages that were received before; then it ends |
+//! | `Open` | queued | handled | reads, runs handlers, writes |
+//! | `Flushing` | queued | dropped | has left its channels; each sends a flush marker behind its last message |
+//! | `Closing` | dropped | dropped | writes the queue, which ends with a close frame, and waits for the peer's |
+//! | `Refusing` | dropped | dropped | the same for a peer that broke the protocol, of which no close frame is expected |
+//! | `Lingering` | dropped | dropped | has shut down its side, and reads until the peer does so or `write_wait` is over |
+//! | `Failed` | dropped | dropped | is about to close the transport |
+//! | `Closed` | dropped | not read | runs handlers of messages that were received before, and ends |
 //!
-//! There is one such machine for each connection, in its outbox, and so behind one lock: deliveries, the application and
-//! the connection's task all move it. Only the task acts on it, in turns, and for that takes a copy ([`ConnectionState`])
-//! at fixed points of a turn. States never go back, so a copy can be old but not wrong: what it lacks follows in the next
-//! turn, for which each event wakes the task.
+//! The state is part of the outbox, and so behind its lock: deliveries, the application and the connection's task change
+//! it. Only the task acts on it, and copies it ([`ConnectionState`]) at fixed points of each turn. States never go back, so
+//! a copy can be old but not wrong: each event wakes the task, which sees it in the next turn.
 //!
-//! An event stream has no close frames: it takes the same way, its last message is the end of what is sent.
+//! An event stream goes through the same states, without close frames: its body simply ends.
 
 use std::borrow::Cow;
 
@@ -53,16 +52,16 @@ pub(crate) const TOO_SLOW: Closure =
 /// A way to end a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Close {
-    /// Its memberships end first. A close frame follows behind everything that its channels have for it.
+    /// Memberships end first. The close frame follows the messages that its channels have for it.
     Graceful(Closure),
-    /// With a close frame in place of what is queued: the client does not read that anyway.
+    /// A close frame replaces the queue, which the client does not read anyway.
     Immediate(Closure),
-    /// The peer has sent a close frame: it is answered, behind what is queued (RFC 6455 section 5.5.1).
+    /// The peer has sent a close frame, which is answered behind the queue (RFC 6455 section 5.5.1).
     Answer(Closure),
-    /// The peer broke the protocol: a close frame says how, behind what is queued. Then it is read on for a while, because
-    /// unread bytes would make the kernel reset the connection, and the peer might never see that frame.
+    /// The peer broke the protocol. A close frame behind the queue names the violation. Then the peer is read on for a while,
+    /// because unread bytes would make the kernel reset the connection, and the peer might lose that frame.
     Violation(Closure),
-    /// Without a close frame, and its handlers with it: the server does not wait any longer.
+    /// No close frame, and running handlers are dropped: the end of a shutdown.
     Abort,
 }
 
@@ -89,9 +88,9 @@ pub(crate) struct ConnectionState {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Effect {
     None,
-    /// The connection's task has something to do.
+    /// The connection's task has to be woken.
     Wake,
-    /// This frame, where the framing has one, is the last one. `instead` of what is queued, or else behind that.
+    /// This frame, if the framing has one, is the last one: in place of the queue if `instead`, otherwise behind it.
     Finish {
         frame: Option<Vec<u8>>,
         instead: bool,
@@ -99,17 +98,17 @@ pub(super) enum Effect {
     },
 }
 
-/// The state of one connection, the reason of its end, and what has to happen before its close frame.
+/// The state of one connection, the reason of its end, and the flush markers that precede its close frame.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
-    /// The reason of its end, once that is known: the first one that was noted, but for a client that is too slow even for
-    /// a graceful end. Boxed, because an open connection has none.
+    /// The reason of its end. The first one counts, unless the client is then too slow even for a graceful end. Boxed, because
+    /// an open connection has none.
     closure: Option<Box<Closure>>,
-    /// The number of flush markers that precede a close frame of ours: one of each channel that it has left, or that has
-    /// an answer for it, and one of the connection's task.
+    /// The number of flush markers that precede the close frame of a graceful end: one of the connection's task, and one of
+    /// each channel that the connection has left or that has an answer for it.
     flush_markers: u32,
     stage: Stage,
-    /// The connection's task is to drop its handlers. No state of its own, because handlers run in `Closed`, too.
+    /// True if the connection's task has to drop its handlers. Not a state, because handlers run in `Closed`, too.
     is_aborted: bool,
 }
 
@@ -122,7 +121,7 @@ impl Lifecycle {
         ConnectionState { stage: self.stage, is_aborted: self.is_aborted }
     }
 
-    /// Ends the connection, if it has not ended in another way.
+    /// Ends the connection, if nothing has ended it before.
     pub(super) fn close(&mut self, close: Close, framing: Framing) -> Effect {
         match close {
             Close::Graceful(closure) => self.close_gracefully(closure),
@@ -152,7 +151,7 @@ impl Lifecycle {
             Stage::Open | Stage::Flushing => {
                 self.stage = Stage::Closing;
                 let frame = framing.close(closure.code, &closure.text);
-                // Also in place of a graceful end's reason: the peer is told this one.
+                // Replaces the reason of a graceful end, because the peer gets this one.
                 self.closure = Some(Box::new(closure));
                 Effect::Finish { frame, instead: true, wake: true }
             }
@@ -166,10 +165,10 @@ impl Lifecycle {
         match self.stage {
             Stage::Open | Stage::Flushing => {
                 self.stage = Stage::Closing;
-                // It is the connection's task that has read the peer's close frame.
+                // No wake: the connection's task itself has read the peer's close frame.
                 Effect::Finish { frame, instead: false, wake: false }
             }
-            // Our close frame is on its way already: the peer's is the answer.
+            // A close frame was sent before, so the peer's is the answer to that.
             _ => Effect::None,
         }
     }
@@ -191,12 +190,13 @@ impl Lifecycle {
         }
     }
 
-    /// Another flush marker will come: of a channel that has something for this connection, which is not in it any more.
+    /// Notes that a channel which the connection has left will send a flush marker.
     pub(super) fn expect_flush_marker(&mut self) {
         self.flush_markers += 1;
     }
 
-    /// A channel, or the connection's task, has nothing more for this connection. The last one lets the close frame follow.
+    /// Notes a flush marker: a channel, or the connection's task, has no more messages for this connection. The close frame
+    /// follows the last one.
     pub(super) fn receive_flush_marker(&mut self, framing: Framing) -> Effect {
         self.flush_markers -= 1;
         match (self.stage, &self.closure) {
@@ -208,14 +208,15 @@ impl Lifecycle {
         }
     }
 
-    /// The socket has failed under a delivery, which cannot close it.
+    /// Notes that the socket has failed during a delivery, which cannot close it.
     pub(super) fn fail(&mut self) {
         if matches!(self.stage, Stage::Open | Stage::Flushing) {
             self.stage = Stage::Failed;
         }
     }
 
-    /// Everything is sent to a peer that broke the protocol. Returns `true` if our side of the transport is to be shut down.
+    /// Notes that all frames are written. Returns `true` if the peer broke the protocol, so that the server's side has to be
+    /// shut down.
     pub(super) fn linger(&mut self) -> bool {
         let refuses = self.stage == Stage::Refusing;
         if refuses {
@@ -224,8 +225,8 @@ impl Lifecycle {
         refuses
     }
 
-    /// The connection's task closes the transport, for this reason if none was noted before. Returns the reason that counts,
-    /// the first time.
+    /// Notes that the connection's task closes the transport. Returns the closure that counts at the first call: an earlier
+    /// one, or this.
     pub(super) fn disconnect(&mut self, closure: Closure) -> Option<Closure> {
         if self.stage == Stage::Closed {
             return None;
@@ -250,22 +251,22 @@ impl ConnectionState {
         matches!(self.stage, Stage::Open | Stage::Flushing)
     }
 
-    /// Returns `true` if the connection's channels are to say when they have delivered what they have for it.
+    /// Returns whether the connection's channels have to send flush markers.
     pub(crate) fn awaits_flush_markers(self) -> bool {
         self.stage == Stage::Flushing
     }
 
-    /// Returns `true` if the peer's close frame is the last thing that is missing, once all is sent.
+    /// Returns whether the peer's close frame is awaited once all frames are written.
     pub(crate) fn awaits_peer_close(self) -> bool {
         self.stage == Stage::Closing
     }
 
-    /// Returns `true` if our side is to be shut down once all is sent.
+    /// Returns whether the server's side has to be shut down once all frames are written.
     pub(crate) fn refuses_peer(self) -> bool {
         self.stage == Stage::Refusing
     }
 
-    /// Returns `true` if the socket has failed under a delivery.
+    /// Returns whether the socket has failed during a delivery.
     pub(crate) fn has_failed(self) -> bool {
         self.stage == Stage::Failed
     }
@@ -275,7 +276,7 @@ impl ConnectionState {
         self.stage == Stage::Closed
     }
 
-    /// Returns `true` if the handlers of the connection are to be dropped.
+    /// Returns whether the handlers of the connection have to be dropped.
     pub(crate) fn is_aborted(self) -> bool {
         self.is_aborted
     }

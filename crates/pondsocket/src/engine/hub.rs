@@ -1,5 +1,5 @@
-//! Name to live channel. A channel is made by the join that becomes its first membership, and leaves when its last
-//! member has left and everything queued has been delivered; a declined join never makes one.
+//! The live channels by their names. The join that becomes the first membership creates a channel. It closes when its last
+//! member has left and its queue is delivered. A declined join never creates one.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -91,14 +91,14 @@ impl<L: Rules> Hub<L> {
         }
     }
 
-    /// Takes a closed channel off, unless another has taken its name.
+    /// Removes a closed channel, unless another one has its name now.
     pub(crate) fn remove(&self, channel: &Arc<LiveChannel<L>>) {
         let mut shard = self.shard(channel.name.as_str()).lock();
         let gone = match shard.get(channel.name.as_str()) {
             Some(live) if Arc::ptr_eq(live, channel) => shard.remove(channel.name.as_str()),
             _ => None,
         };
-        // The last reference to a channel frees all that it holds: not under the lock that all joins of the shard wait for.
+        // The channel is dropped without the lock: the last reference frees all that it holds, and joins wait for the shard.
         drop(shard);
         drop(gone);
     }

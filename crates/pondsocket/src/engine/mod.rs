@@ -1,5 +1,4 @@
-//! Delivery: who receives what, in which order, and what waits for whom. Nothing here runs the application's code, but
-//! for its metrics.
+//! Delivery of messages: the recipients, the order, and the backpressure. Of the application's code only metrics run here.
 
 pub(crate) mod closing;
 pub(crate) mod framing;

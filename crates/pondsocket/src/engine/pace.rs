@@ -1,42 +1,42 @@
 //! The time for which a channel waits for a member that does not keep up: plain data, which gets the time as an argument.
 //!
 //! ```text
-//!  keeps up --(more waits for it than may)--> waited for --(its credit is spent)--> left behind
-//!     ^                                          |                                      |
-//!     |------------(it has taken enough)---------'                                      |
-//!     '----------------------(less than half of what may wait waits)--------------------'
+//!  keeps up --(its queue is over its bounds)--> waited for --(its credit is spent)--> left behind
+//!     ^                                            |                                      |
+//!     |-------------(it has taken enough)----------'                                      |
+//!     '----------------------(its queue is less than half full)---------------------------'
 //! ```
 //!
-//! A member that the channel waits for misses nothing. A member that is left behind is subject to its slow-client policy.
+//! A member that the channel waits for misses no message. A member that is left behind is subject to its slow-client policy.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The conditions on which others wait for a member.
+/// The conditions on which a channel waits for a member.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PacingLimits {
-    /// The time for which it may take nothing, if it had taken enough before.
+    /// The time for which a member with full credit may take nothing.
     pub(crate) wait: Duration,
-    /// The bytes that pay for one second.
+    /// The bytes that are worth one second.
     pub(crate) rate: usize,
 }
 
 impl PacingLimits {
-    /// The time for which others wait for a member that has taken so many bytes.
+    /// The time that these bytes are worth.
     fn worth(self, bytes: usize) -> Duration {
         let nanos = (bytes as u128 * 1_000_000_000 / self.rate.max(1) as u128).min(self.wait.as_nanos());
-        // Not more than the wait, which is below a year.
+        // At most `wait`, which is less than a year, so it fits.
         Duration::from_nanos(nanos as u64)
     }
 }
 
-/// For how long others still wait for one connection. While something waits for the connection its credit is spent by
-/// the time that passes; the bytes that it takes give it back.
+/// The remaining time for which channels wait for one connection. While its queue is not empty, time spends the credit, and
+/// the bytes that the connection takes restore it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credit {
     left: Duration,
-    /// The moment at which the credit was as much: when it last took something, or when something began to wait.
+    /// The time of that credit: when the connection last took bytes, or when its queue began to fill.
     at: Instant,
     left_behind: bool,
 }
@@ -46,37 +46,37 @@ impl Credit {
         Credit { left: terms.wait, at: now, left_behind: false }
     }
 
-    /// The moment when it last took something, or when something began to wait for it.
+    /// The time at which the connection last took bytes, or at which its queue began to fill.
     pub(crate) fn since(&self) -> Instant {
         self.at
     }
 
-    /// Nothing waited until now.
+    /// Notes that the queue was empty until now.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.at = now;
     }
 
-    /// It has taken so many bytes at once, while nothing waited.
+    /// Notes that the connection has taken bytes at once, while its queue was empty.
     pub(crate) fn earn(&mut self, bytes: usize, terms: PacingLimits) {
-        // Nearly always it has all that it may have, and each write of a delivery comes here.
+        // Checked first, because each write of a delivery comes here and the credit is nearly always full.
         if self.left < terms.wait {
             self.left = (self.left + terms.worth(bytes)).min(terms.wait);
         }
     }
 
-    /// It has taken so many bytes of what waited.
+    /// Notes that the connection has taken bytes of its queue.
     pub(crate) fn take(&mut self, bytes: usize, terms: PacingLimits, now: Instant) {
         self.left = self.left_at(now);
         self.at = now;
         self.earn(bytes, terms);
     }
 
-    /// The moment at which it is spent, if nothing more is taken.
+    /// The time at which the credit is spent, if no more bytes are taken.
     pub(crate) fn ends(&self) -> Instant {
         self.at + self.left
     }
 
-    /// Returns whether others wait, now that more waits for it than may.
+    /// Returns whether channels wait for the connection, whose queue is over its bounds.
     pub(crate) fn holds(&mut self, now: Instant) -> bool {
         self.left_behind |= self.left_at(now).is_zero();
         !self.left_behind
@@ -86,12 +86,12 @@ impl Credit {
         self.left_behind
     }
 
-    /// Others do not wait any longer.
+    /// Notes that channels do not wait any more.
     pub(crate) fn leave_behind(&mut self) {
         self.left_behind = true;
     }
 
-    /// It keeps up again.
+    /// Notes that the connection keeps up again.
     pub(crate) fn catch_up(&mut self) {
         self.left_behind = false;
     }
@@ -101,14 +101,14 @@ impl Credit {
     }
 }
 
-/// The divisor of what one second of not waiting gives back to a channel.
+/// The seconds without a wait that restore one second of the allowance of a channel.
 const REFILL: u32 = 10;
 
-/// The shortest wait of a channel whose allowance is spent, as a part of the whole.
+/// The shortest wait of a channel whose allowance is spent, as the divisor of the budget.
 const SHORTEST: u32 = 40;
 
-/// For how long one channel may still be held up in vain: however many members stop one after the other, the others are
-/// held up for this, a tenth of the time, and a moment for each of them.
+/// The remaining time for which members that take nothing may hold up one channel. If any number of members stop reading one
+/// after the other, the channel loses this budget, a tenth of the time, and one short wait for each of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
     most: Duration,
@@ -121,7 +121,7 @@ impl Allowance {
         Allowance { most, left: most, at: None }
     }
 
-    /// For how long one member may be waited for.
+    /// The time for which the channel may wait for one member.
     pub(crate) fn wait(&mut self, now: Instant) -> Duration {
         if let Some(at) = self.at.replace(now) {
             self.left = (self.left + now.saturating_duration_since(at) / REFILL).min(self.most);
@@ -129,7 +129,7 @@ impl Allowance {
         self.left.max(self.most / SHORTEST)
     }
 
-    /// It was waited in vain.
+    /// Notes that the channel has waited in vain.
     pub(crate) fn spend(&mut self, waited: Duration, now: Instant) {
         self.left = self.left.saturating_sub(waited);
         self.at = Some(now);

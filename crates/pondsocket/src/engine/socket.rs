@@ -1,4 +1,4 @@
-//! One socket, read into a scratch buffer that all connections of a thread share: an idle connection holds none.
+//! The socket of a connection. Reads use a scratch buffer of the thread, so that an idle connection holds none.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,7 +13,7 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use crate::engine::outbox::Writer;
 
-/// The most that one read takes: with less, a large message costs more system calls; with more, one client keeps a thread
+/// The most bytes of one read. With less, a large message costs more system calls; with more, one client occupies a thread
 /// for longer.
 const READ: usize = 64 * 1024;
 
@@ -42,7 +42,7 @@ impl Socket {
         (Socket::Io(stream), Writer::Task)
     }
 
-    /// The stream to write to, where the outbox does not hold it.
+    /// The stream, if the connection's task and not the outbox writes to it.
     pub(crate) fn as_writer(&mut self) -> Option<&mut dyn Io> {
         match self {
             Socket::Io(io) => Some(&mut **io),
@@ -50,7 +50,7 @@ impl Socket {
         }
     }
 
-    /// Tells the peer that nothing more comes. For TCP the outbox does it, by dropping the write half.
+    /// Shuts down the side of the server. For TCP the outbox does it, by dropping the write half.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Socket::Io(io) => Pin::new(io).poll_shutdown(cx),
@@ -91,13 +91,14 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Lends the thread's scratch. It is taken out meanwhile: what runs inside may itself drive a connection.
+    /// Calls a function with the scratch of the thread. It is taken out meanwhile, because the function may itself poll another
+    /// connection.
     pub(crate) fn lend<A>(with: impl FnOnce(&mut Scratch) -> A) -> A {
         let mut scratch = SCRATCH.take().unwrap_or_else(|| {
             Box::new(Scratch { read: vec![0; READ].into_boxed_slice(), codec: ws::Scratch::default() })
         });
         let answer = with(&mut scratch);
-        // In place of one that was made meanwhile, so that a thread keeps one only.
+        // Replaces one that an inner call has created, so that a thread keeps only one.
         SCRATCH.set(Some(scratch));
         answer
     }

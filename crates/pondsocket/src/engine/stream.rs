@@ -1,4 +1,4 @@
-//! Event streams, as requests see them: each message of a stream's client is a request of its own.
+//! Event streams, for the requests that belong to them: each message of a client is a request of its own.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,19 +19,19 @@ pub(crate) struct Secret(u128);
 
 impl Secret {
     /// # Errors
-    /// If the system has no randomness to give.
+    /// If the source of randomness of the system fails.
     pub(crate) fn draw() -> Result<Secret, getrandom::Error> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
         Ok(Secret(u128::from_ne_bytes(bytes)))
     }
 
-    /// As the client was told it.
+    /// The text form, which the client gets.
     pub(crate) fn reveal(self) -> String {
         format!("{:032x}", self.0)
     }
 
-    /// From what a request says.
+    /// Parses the text of a header.
     pub(crate) fn parse(text: &[u8]) -> Option<Secret> {
         let text = str::from_utf8(text).ok().filter(|text| text.len() == 32 && !text.starts_with('+'))?;
         u128::from_str_radix(text, 16).ok().map(Secret)
@@ -44,7 +44,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A message that was posted for a stream, or as much of it as has come.
+/// A posted message, or the part of it that has arrived.
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) bytes: Vec<u8>,
@@ -56,45 +56,45 @@ impl Post {
         Post { bytes: Vec::new(), charge }
     }
 
-    /// Says how large it has become.
+    /// Reports its present size.
     pub(crate) fn account(&mut self) {
         self.charge.set(self.bytes.capacity());
     }
 }
 
-/// An open event stream: whose it is, and where its messages come in, one after the other.
+/// An open event stream: its connection, and the entrance of its messages, one at a time.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) secret: Secret,
     pub(crate) handle: Arc<ConnectionHandle>,
     messages: mpsc::Sender<Post>,
-    /// Requests with a message that has not been taken in.
+    /// The requests whose messages wait for their turn.
     waiting: Arc<Gauge>,
     closed: AtomicBool,
 }
 
 impl Stream {
-    /// A stream, and what its connection reads its messages from.
+    /// Creates a stream, and the receiver from which its connection reads the messages.
     pub(crate) fn new(secret: Secret, handle: Arc<ConnectionHandle>) -> (Arc<Stream>, mpsc::Receiver<Post>) {
-        // One message at a time: the next request waits until it has been read, and so its body does, too.
+        // One message at a time: the body of the next request is not read before this one is taken.
         let (messages, receiver) = mpsc::channel(1);
         let stream = Stream { secret, handle, messages, waiting: Arc::default(), closed: AtomicBool::new(false) };
         (Arc::new(stream), receiver)
     }
 
-    /// A place to wait for a turn, unless so many do already.
+    /// Returns a place in the queue for a turn, unless `most` requests wait.
     pub(crate) fn queue(&self, most: usize) -> Option<Permit> {
         self.waiting.permit_below(most)
     }
 
-    /// Waits until it is a message's turn to come in, in the order of these calls. `None` if the stream has ended.
+    /// Waits for the turn of a message, in the order of the calls. `None` if the stream has ended.
     pub(crate) async fn turn(&self) -> Option<mpsc::Permit<'_, Post>> {
         self.messages.reserve().await.ok()
     }
 
-    /// The client wants no more, or has gone.
+    /// Closes the stream, because the client has asked for it or has gone.
     pub(crate) fn close(&self) {
-        // Before the wake: the connection's task, which it causes to look, has to see it.
+        // Before the wake, so that the woken task sees it.
         self.closed.store(true, Ordering::Release);
         self.handle.wake();
     }
@@ -103,7 +103,7 @@ impl Stream {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Completes when the connection has let go of it: nothing more comes.
+    /// Completes when the connection has closed the stream.
     #[cfg(feature = "server")]
     pub(crate) async fn ended(&self) {
         self.messages.closed().await;
@@ -121,11 +121,11 @@ impl Streams {
 
     pub(crate) fn remove(&self, secret: Secret) {
         let removed = self.0.lock().remove(&secret);
-        // It may be the last reference: what that frees is not freed under the lock.
+        // Dropped without the lock, because it may be the last reference and free a whole connection.
         drop(removed);
     }
 
-    /// The stream with this secret, if its client is still listened to.
+    /// The stream with this secret, if it is not closed.
     pub(crate) fn find(&self, secret: Secret) -> Option<Arc<Stream>> {
         let stream = self.0.lock().get(&secret).cloned();
         stream.filter(|stream| !stream.is_closed() && stream.handle.is_open())

@@ -15,7 +15,7 @@ pub(crate) use std::sync::MutexGuard;
 pub(crate) use std::sync::atomic::AtomicU8;
 pub(crate) use std::sync::atomic::Ordering;
 
-/// A mutex that a panic does not poison: what it guards is changed by plain assignments that cannot be left half done.
+/// A mutex without poisoning: its data is changed by plain assignments, which no panic can leave half done.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(Inner<T>);
 

@@ -14,8 +14,8 @@ use crate::engine::sync::Mutex;
 /// run all the time otherwise, and no deadline of a connection is that exact.
 const GRAIN: Duration = Duration::from_millis(10);
 
-/// All deadlines, by time. A connection has at most one entry: it wakes, looks at everything it waits for, and arms
-/// the timer for the earliest of it.
+/// All deadlines, by time. A connection has at most one entry, the earliest of its deadlines. When it is woken it checks all
+/// of them, and arms the timer anew.
 #[derive(Debug)]
 pub(crate) struct Timer {
     start: Instant,
@@ -38,7 +38,7 @@ impl SharedTimer {
 pub(crate) struct Alarm(Option<(Arc<Timer>, Instant, Key)>);
 
 impl Alarm {
-    /// Wakes `waker` at `deadline`, which replaces the deadline before.
+    /// Wakes `waker` at `deadline`, which replaces an earlier call.
     pub(crate) fn set(&mut self, timer: &Arc<Timer>, deadline: Instant, waker: &Waker) {
         if self.0.as_ref().is_none_or(|(_, armed, _)| *armed != deadline) {
             self.clear();
@@ -88,7 +88,7 @@ struct DeadlineTable {
     next: u64,
 }
 
-/// An armed deadline, to take it back with.
+/// The key of an armed deadline, with which it is disarmed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(crate) struct Key {
     grains: u64,
@@ -130,7 +130,7 @@ impl Timer {
         key
     }
 
-    /// Takes a deadline back. Nothing happens if it has already come.
+    /// Disarms a deadline. Nothing happens if it has passed.
     pub(crate) fn disarm(&self, key: Key) {
         let removed = self.table.lock().by_time.remove(&key);
         // The waker may be the last handle of a finished task: it is dropped after the lock.
@@ -164,7 +164,7 @@ async fn run(timer: Weak<Timer>) {
         }
         let due = strong.take_due(Instant::now());
         drop(strong);
-        // Outside of the lock: the woken arm their next deadlines at once.
+        // Without the lock, because woken tasks arm their next deadlines at once.
         due.into_iter().for_each(Waker::wake);
     }
 }

@@ -144,7 +144,7 @@ impl<'a> ReceivedMessage<'a> {
             && !is_reserved
             && (self.from == SERVER || UserId::is_valid(self.from))
             && !self.request_id.is_empty()
-            // The general decoder leaves out what is no user's id.
+            // The general decoder omits invalid ids of users.
             && match &self.to {
                 Target::Users(users) => users.iter().all(|user| UserId::is_valid(user)),
                 _ => true,
@@ -158,7 +158,7 @@ impl<'a> ReceivedMessage<'a> {
     }
 }
 
-/// A position in a text. Each method reads what is next, or returns `None`.
+/// A position in a text. Each method reads the next part, or returns `None`.
 struct Cursor<'a> {
     text: &'a str,
     at: usize,

@@ -1,6 +1,7 @@
 //! The short form of messages for users (docs/cluster.md, Short form).
 //!
-//! It has what the topic and the other fields do not tell. Other implementations drop it, because it names no protocol.
+//! It has only the fields that do not follow from the topic or from other fields. Other implementations drop it, because it
+//! names no protocol.
 
 use super::UserMessage;
 use super::write::integer;

@@ -1,7 +1,6 @@
-//! The task that delivers what a channel has queued. It holds the delivery token, which is the list of recipients: it takes a
-//! portion of the queue and makes one write for each recipient, so that what is queued meanwhile comes behind it. Then it
-//! waits for those recipients that were too far behind to take it: while it waits the queue fills up, and publishers are not
-//! read.
+//! The task that delivers the queue of a channel. It holds the delivery token, which is the list of recipients, takes a portion
+//! of the queue, and makes one write for each recipient. Messages that are queued meanwhile come behind it. Then it waits for
+//! recipients that were too far behind for the portion; meanwhile the queue fills up, and publishers are not read.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,15 +16,15 @@ use crate::engine::outbox::RoomWait;
 use crate::engine::timer::Alarm;
 use crate::limits::memory::counted;
 
-/// The number of writes between two yields: a socket's non-blocking write spends nothing of the task's budget, so that a
-/// large channel would otherwise keep a thread for as long as all its writes take.
+/// The number of writes between two yields. Non-blocking writes do not count against the budget of a task, so a large channel
+/// would otherwise occupy a thread for all of its writes.
 const WRITES_PER_TURN: u32 = 64;
 
-/// The right to deliver, and the duty to go on until the queue is empty. Dropped in the midst of it, by a panic or the end of
-/// the runtime, it gives the token back, and another one goes on with what is left.
+/// The holder of the delivery token, which delivers until the queue is empty. If it is dropped before that, by a panic or the
+/// end of the runtime, it returns the token, and another task delivers the rest.
 pub(super) struct DeliveryTask<L: Rules> {
     channel: Arc<LiveChannel<L>>,
-    /// `None` once the token is laid down.
+    /// `None` once the token is returned.
     recipients: Option<Recipients<L::Recipient>>,
     stage: DeliveryStage,
 }
@@ -33,21 +32,21 @@ pub(super) struct DeliveryTask<L: Rules> {
 /// The progress of a delivery.
 #[derive(Clone, Copy, Debug)]
 enum DeliveryStage {
-    /// It is to run where the channel is at home.
+    /// Spawned on the runtime of the channel.
     AtHome,
-    /// The home has gone: it is to run on the current runtime.
+    /// That runtime has ended: spawned on the current one.
     Here,
-    /// It has taken a batch.
+    /// A batch was taken.
     Begun,
 }
 
 /// The next step of a delivery.
 pub(super) enum DeliveryStep<R> {
-    /// It delivers a portion of the queue.
+    /// Deliver a portion of the queue.
     Batch(Batch<R>),
-    /// It waits, and keeps the token.
+    /// Wait until this time with the token.
     Wait(Instant),
-    /// It ends: the token is laid down.
+    /// End: the token is returned.
     Nothing,
 }
 
@@ -56,7 +55,7 @@ impl<L: Rules> DeliveryTask<L> {
         DeliveryTask { channel, recipients: Some(recipients), stage: DeliveryStage::AtHome }
     }
 
-    /// Lets it run where the channel is at home.
+    /// Spawns it on the runtime of the channel.
     pub(super) fn start(self) {
         match self.channel.home.clone() {
             Some(home) => spawn(&home, self.run()),
@@ -64,7 +63,7 @@ impl<L: Rules> DeliveryTask<L> {
         }
     }
 
-    /// Lets it run on the current runtime, if there is one.
+    /// Spawns it on the current runtime, if there is one.
     fn start_here(mut self) {
         self.stage = DeliveryStage::Here;
         if let Ok(here) = Home::try_current() {
@@ -72,8 +71,8 @@ impl<L: Rules> DeliveryTask<L> {
         }
     }
 
-    /// Delivers until the queue is empty. It yields before each portion, so that other ready publishers append, and that
-    /// connections to which only their own task can write have their turn.
+    /// Delivers until the queue is empty. Yields before each portion, so that other ready publishers append to it, and tasks of
+    /// connections that write themselves get their turn.
     async fn run(mut self) {
         tokio::task::yield_now().await;
         loop {
@@ -92,7 +91,7 @@ impl<L: Rules> DeliveryTask<L> {
         }
     }
 
-    /// Takes the next batch or lays the token down: one step under the lock, so that no change is stranded between the two.
+    /// Takes the next batch or returns the token, in one step under the lock: a change in between would stay in the queue.
     pub(super) fn next(&mut self) -> DeliveryStep<L::Recipient> {
         let mut core = self.channel.core.lock();
         if core.channel.has_queued() {
@@ -148,7 +147,7 @@ impl<L: Rules> DeliveryTask<L> {
                 turn(&mut writes).await;
             }
         }
-        // Every recipient that has room has its part: now the others are waited for, before more is taken.
+        // All recipients with room have their parts. Now the task waits for the others, before it takes the next batch.
         for (to, part) in behind.into_parts() {
             while encodings.send(&to, part) == Reached::Behind {
                 self.channel.wait_for(&to).await;
@@ -165,7 +164,7 @@ impl<L: Rules> DeliveryTask<L> {
             let mut passed = Vec::new();
             for (slot, reception) in receptions(recipients, audience) {
                 let to = &reception.to;
-                // The batch has the member of each slot that receives: as it is, or as it was when it left.
+                // The batch holds the member of each receiving slot, as of now or as of its leave.
                 let Some(listener) = batch.listener(slot) else { continue };
                 debug_assert_eq!(listener.connection, to.connection());
                 let frame = match filter.decide(to, listener) {
@@ -205,7 +204,7 @@ impl<L: Rules> Drop for DeliveryTask<L> {
         core.delivering = 0;
         core.report();
         drop(core);
-        // Changes that were queued in the meantime rely on this delivery.
+        // Changes that were queued meanwhile have started no delivery of their own.
         match self.stage {
             DeliveryStage::AtHome => self.channel.take_token().into_iter().for_each(DeliveryTask::start_here),
             DeliveryStage::Begun => self.channel.flush(),
@@ -220,7 +219,7 @@ impl<L: Rules> LiveChannel<L> {
     fn list_is_due(&self, core: &mut Core<L::Recipient>) -> Option<Instant> {
         let now = Instant::now();
         let millis = self.timer.get().millis(now);
-        // After 49 days the numbers begin again, and a list may be late by one interval.
+        // The milliseconds wrap after 49 days. A list may then be late by one interval.
         let rest = self.presence_interval.saturating_sub(millis.wrapping_sub(core.listed_at));
         if rest > 0 {
             return Some(now + Duration::from_millis(rest.into()));
@@ -241,7 +240,7 @@ impl<L: Rules> LiveChannel<L> {
         .await;
     }
 
-    /// Waits until a recipient that is behind has room, or until it is waited for in vain.
+    /// Waits until a recipient that is behind has room, or until the wait times out.
     async fn wait_for(&self, to: &L::Recipient) {
         let begun = Instant::now();
         let until = begun + self.core.lock().allowance.wait(begun);
@@ -261,7 +260,7 @@ impl<L: Rules> LiveChannel<L> {
 }
 
 fn spawn(home: &Home, delivery: impl Future<Output = ()> + Send + 'static) {
-    // Its handle is not needed: it ends by itself, and its drop guard gives the token back.
+    // The handle is not needed: the task ends by itself, and its drop guard returns the token.
     drop(home.spawn(delivery));
 }
 

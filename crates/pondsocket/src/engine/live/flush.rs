@@ -13,9 +13,9 @@ use std::task::Context;
 use super::{LiveChannel, QueueState, Rules};
 use crate::engine::sync::{AtomicU8, Ordering};
 
-/// The one that sees to the delivery of a change.
+/// Starts the delivery of changes, now or later.
 pub(crate) trait Flusher<L: Rules> {
-    /// Takes note of a change that has left work for a delivery or a crowded queue behind. The channel is not locked any more.
+    /// Notes a change after which the channel has work or a crowded queue. Called without the channel's lock.
     fn changed(self, channel: &Arc<LiveChannel<L>>, state: QueueState);
 }
 
@@ -31,12 +31,12 @@ impl<L: Rules> Flusher<L> for AtOnce {
     }
 }
 
-/// The channels that were changed while a connection's task is at work. It flushes them when it is done with a read, and does
-/// not read on while one of them is crowded.
+/// The channels that a connection's task has changed. The task flushes them at the end of a read, and does not read on while
+/// one of them is crowded.
 #[derive(Debug)]
 pub(crate) struct ChangedChannels<L: Rules> {
     channels: Vec<Arc<LiveChannel<L>>>,
-    /// One of them has as much queued as it may have.
+    /// True if the queue of one of them is over its soft limit.
     is_crowded: bool,
 }
 
@@ -47,13 +47,13 @@ impl<L: Rules> Default for ChangedChannels<L> {
 }
 
 impl<L: Rules> ChangedChannels<L> {
-    /// Returns `true` if so much was published that the connection should not be read.
+    /// Returns whether the connection should not be read because of a crowded channel.
     pub(crate) fn is_crowded(&self) -> bool {
         self.is_crowded
     }
 
-    /// Opens the scope of a message in `channel` until the guard is dropped: what its handler changes there until then is in
-    /// the list.
+    /// Opens the scope of a message in `channel` until the guard is dropped. Changes of its handler there until then put the
+    /// channel into the list.
     pub(crate) fn enter<'a>(
         &'a mut self,
         channel: &'a Arc<LiveChannel<L>>,
@@ -63,7 +63,7 @@ impl<L: Rules> ChangedChannels<L> {
         EnteredScope { changed: self, channel, scope }
     }
 
-    /// Flushes all, and keeps those that are crowded: the task is woken when one of them has room.
+    /// Flushes all channels, and keeps the crowded ones. The task is woken when one of these has room.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
         self.channels.iter().for_each(LiveChannel::flush);
         self.channels.retain(|channel| channel.poll_room(cx).is_pending());
@@ -76,7 +76,7 @@ impl<L: Rules> ChangedChannels<L> {
 
     fn note(&mut self, channel: &Arc<LiveChannel<L>>, is_crowded: bool) {
         self.is_crowded |= is_crowded;
-        // Requests in one channel tend to follow each other. To flush a channel twice costs a look at it.
+        // Compared with the last one only: requests in one channel tend to follow each other, and a second flush is cheap.
         if !self.channels.last().is_some_and(|last| Arc::ptr_eq(last, channel)) {
             self.channels.push(Arc::clone(channel));
         }
@@ -90,13 +90,13 @@ impl<L: Rules> Flusher<L> for &mut ChangedChannels<L> {
 }
 
 impl<L: Rules> Drop for ChangedChannels<L> {
-    /// A task that ends in the midst of its work, by a panic or the end of the runtime, leaves nothing undelivered behind.
+    /// Flushes all channels, also if the task ends in the midst of its work, by a panic or the end of the runtime.
     fn drop(&mut self) {
         self.channels.iter().for_each(LiveChannel::flush);
     }
 }
 
-/// While it lives the connection's task polls a handler, and flushes the channel of its message afterwards.
+/// The guard of an open scope: the connection's task polls a handler, and flushes the channel of its message afterwards.
 #[must_use = "the scope is closed when this is dropped"]
 pub(crate) struct EnteredScope<'a, L: Rules> {
     changed: &'a mut ChangedChannels<L>,
@@ -136,8 +136,8 @@ impl FlushScope {
     /// Notes a change. Returns `false` if the scope is closed: the connection's task does not know of it.
     fn note(&self, is_crowded: bool) -> bool {
         let noted = if is_crowded { CHANGED | CROWDED } else { CHANGED };
-        // One operation that reads and writes: either it comes before that of `close`, which then sees the change, or it sees
-        // that the scope is closed. Release, as the change was queued before it and is flushed behind `close`.
+        // One atomic read-modify-write: either it precedes that of `close`, which then sees the change, or it sees that the
+        // scope is closed. Release, because the change was queued before it and is flushed after `close`.
         self.0.fetch_or(noted, Ordering::Release) & OPEN != 0
     }
 

@@ -1,4 +1,4 @@
-//! The interfaces that a live channel needs: the connections that it delivers to, its lobby, and the way to other nodes.
+//! The interfaces that a live channel uses: its recipients, its lobby, and the replication to other nodes.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -11,38 +11,39 @@ use tokio::time::Instant;
 use crate::engine::framing::Framing;
 use crate::engine::outbox::RoomWait;
 
-/// A connection, as its channels deliver to it.
+/// A connection, for the deliveries of its channels.
 pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     /// Returns the framing of its messages.
     fn framing(&self) -> Framing;
     /// Returns the connection's id.
     fn connection(&self) -> ConnectionId;
-    /// Takes framed messages of a channel, now, unless it is behind and will catch up. It must not wait.
+    /// Delivers framed messages of a channel at once, unless the recipient is behind and the channel has to wait for it. It
+    /// must not block.
     fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) -> Reached;
-    /// Waits until a recipient that is behind has room, but no longer than this.
+    /// Waits until a recipient that is behind has room, until `until` at most.
     fn wait(&self, waker: &Waker, until: Instant) -> RoomWait;
-    /// Takes one message that is not framed yet. It may be called under the channel's lock: what must not be done there, such
-    /// as waking tasks and counting, is what it returns.
+    /// Sends one message that is not framed yet. It may be called under the channel's lock, so it returns the work that must
+    /// not run there: wakers and metrics.
     fn send(&self, text: &[u8]) -> impl FnOnce();
-    /// Notes that a channel which it is not in has something for it: a flush marker will follow.
+    /// Notes that a channel which the recipient has left still has messages for it, and will send a flush marker.
     fn expect_flush_marker(&self);
-    /// Notes that it has had everything of a channel that it is not in.
+    /// Notes a flush marker of a channel which the recipient has left.
     fn receive_flush_marker(&self);
 }
 
-/// A recipient's answer to messages for it.
+/// The outcome of a delivery to one recipient.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reached {
-    /// It has them, or never will.
+    /// The messages are delivered, or dropped for good.
     Done,
-    /// It is behind, and has taken none.
+    /// The recipient is behind, and has got none of them.
     Behind,
 }
 
 /// The lobby of a channel, as far as delivery needs it. It is a type parameter of the channel: the engine cannot name the
 /// application's lobby, which stands on a higher floor, and application code gets its own type back from the channel.
 pub(crate) trait Rules: Send + Sync + 'static {
-    /// The connections that its channels deliver to.
+    /// The recipients of its channels.
     type Recipient: Recipient;
 
     /// Returns the rules of the history that its channels keep, if they keep one.
@@ -57,7 +58,7 @@ pub(crate) trait Rules: Send + Sync + 'static {
     fn closed(&self, name: &str);
     /// Notes that the history of a channel was emptied to save memory.
     fn history_emptied(&self, name: &str, messages: usize);
-    /// Notes that a delivery has taken so many operations.
+    /// Notes that a delivery has taken a batch of `operations` operations.
     fn took(&self, operations: usize);
 }
 
@@ -70,12 +71,12 @@ pub(crate) trait OutgoingFilter<R>: Send {
 pub(crate) enum FilterDecision {
     Pass,
     Block,
-    /// Another text in its place.
+    /// The message is replaced by this text.
     Replace(Vec<u8>),
 }
 
-/// The way to other nodes for the changes of channels here. All of it is called under the channel's lock, whose order is the
-/// order that other nodes are to see: it neither waits nor calls back.
+/// The replication of the changes of channels to other nodes. All methods are called under the channel's lock, whose order is
+/// the one that other nodes see, so they neither wait nor call back.
 pub(crate) trait Replication: Send + Sync {
     /// Notes that a channel has got its first member. `instance` is the number of the channel's current instance.
     fn opened(&self, channel: &ChannelName, instance: u64);

@@ -2,7 +2,8 @@
 //!
 //! Changes append to the channel's queue under the lock and return; the lock's order is the total order in which members
 //! receive them. Delivery runs outside of application code, by one task at a time, which is the one that has taken the list
-//! of recipients out of the lock (`delivery.rs`). A change does not deliver, and names the one that starts the delivery (`flush.rs`).
+//! of recipients out of the lock (`delivery.rs`). A change does not deliver: it is given a [`Flusher`], which starts the
+//! delivery (`flush.rs`).
 //!
 //! ```text
 //!  change --(lock: state, queue)--> Flusher --> flush --(the token lies there)--> DeliveryTask
@@ -54,27 +55,27 @@ use delivery::DeliveryTask;
 /// The time for which channels wait for their members.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pacing {
-    /// In vain, in each channel.
+    /// The time in each channel for members that take nothing.
     pub(crate) budget: Duration,
-    /// Between two presence lists of a large channel, in milliseconds.
+    /// The time between two presence lists of a large channel, in milliseconds.
     pub(crate) presence_interval: u32,
     pub(crate) timer: SharedTimer,
 }
 
-/// A channel that has members, or is about to.
+/// A channel with members, or with a first one that is joining.
 pub(crate) struct LiveChannel<L: Rules> {
     pub(crate) name: ChannelName,
-    /// The lobby of the join which made it.
+    /// The lobby of the join that created the channel.
     pub(crate) lobby: Arc<L>,
-    /// Its number, by which it differs from every other channel, also from earlier ones of its name.
+    /// A number that no other live channel has, not even an earlier one of the same name.
     pub(crate) serial: u64,
     /// `None` if there are no other nodes.
     replication: Option<Arc<dyn Replication>>,
     hub: Weak<Hub<L>>,
-    /// The runtime of the join that made it. The runtime of a publisher might stand still, or end, and all of the channel would
-    /// wait for it.
+    /// The runtime of the join that created the channel. Deliveries do not run on that of a publisher, which may be blocked or
+    /// end, and would stop the whole channel.
     home: Option<Home>,
-    /// Set once it has had a member.
+    /// True if the channel has had a member.
     opened: AtomicBool,
     /// The time between two presence lists while the channel is large, in milliseconds.
     presence_interval: u32,
@@ -87,19 +88,20 @@ pub(crate) struct LiveChannel<L: Rules> {
 #[derive(Debug)]
 struct Core<R> {
     channel: Channel<R>,
-    /// The delivery token: there while no task delivers.
+    /// The delivery token; `None` while a task delivers.
     token: Option<Recipients<R>>,
     /// The publishers that wait for room in the queue.
     waiting: Vec<Waker>,
-    /// The time for which members may still be waited for in vain.
+    /// The remaining time for which the channel may wait for members that take nothing.
     allowance: Allowance,
-    /// The bytes that wait to be delivered, and those of the batch that is being delivered.
+    /// The bytes in the queue and in the batch that is being delivered.
     charge: Charge,
     /// The bytes of that batch.
     delivering: usize,
-    /// It has left the hub. It is set and checked under this lock, so that a join either comes before it or asks the hub again.
+    /// True if the channel has left the hub. Set and checked under this lock, so that a join either comes before the close or
+    /// asks the hub again.
     closed: bool,
-    /// Other nodes know that it is open.
+    /// True if other nodes know that the channel is open.
     replicated: bool,
     /// The memory of the history, if the channel keeps one.
     history: Option<HistoryAccount>,
@@ -110,14 +112,14 @@ struct Core<R> {
 /// The state of a channel's queue right after a change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueState {
-    /// Something is queued, and no task delivers it.
+    /// True if the queue is not empty and no task delivers it.
     has_work: bool,
-    /// As much is queued as may be: connections that publish into the channel should not be read.
+    /// True if the queue is over its soft limit, so that connections that publish into the channel should not be read.
     is_crowded: bool,
 }
 
 impl<R> Core<R> {
-    /// Reports to the server's counter what the channel holds, after each change of that.
+    /// Reports the memory of the channel. Called after each change of the queue.
     fn report(&mut self) {
         self.charge.set(self.channel.queued().1 + self.delivering);
         if let (Some(account), Some(ring)) = (&mut self.history, self.channel.history()) {
@@ -214,8 +216,8 @@ impl<L: Rules> LiveChannel<L> {
         self.lobby.delivery_policy(event)
     }
 
-    /// Changes the channel. What that means for its members is delivered once the flusher has seen to it. `Err` gives the change
-    /// back: the channel has closed.
+    /// Changes the channel. The flusher starts the delivery of the resulting messages. `Err` returns the change, if the channel
+    /// has closed.
     pub(crate) fn change<T, F: FnOnce(&mut Channel<L::Recipient>) -> T>(
         self: &Arc<Self>,
         flusher: impl Flusher<L>,
@@ -224,7 +226,8 @@ impl<L: Rules> LiveChannel<L> {
         self.apply(flusher, change, |change, channel| change(channel))
     }
 
-    /// Seats a connection. What its join chains is handled by the rules of this channel's lobby, which may be another one than that of the join.
+    /// Adds a connection. The messages that its join chains follow the rules of the channel's lobby, which may be another one
+    /// than that of the join.
     pub(crate) fn join<T, F: FnOnce(&mut Channel<L::Recipient>, &L) -> T>(
         self: &Arc<Self>,
         flusher: impl Flusher<L>,
@@ -252,14 +255,14 @@ impl<L: Rules> LiveChannel<L> {
         Ok(answer)
     }
 
-    /// Has the flusher see to the delivery of a change, if there is something to see to.
+    /// Calls the flusher, if a change has left work for it.
     fn follow(self: &Arc<Self>, flusher: impl Flusher<L>, state: QueueState) {
         if state.has_work || state.is_crowded {
             flusher.changed(self, state);
         }
     }
 
-    /// Under the lock: its order is the order in which other nodes receive the changes.
+    /// Passes changes on to other nodes. Under the lock, whose order is the one in which other nodes receive them.
     fn replicate(&self, core: &mut Core<L::Recipient>) {
         let Some(replication) = &self.replication else { return };
         let outbound = core.channel.take_outbound();
@@ -272,18 +275,18 @@ impl<L: Rules> LiveChannel<L> {
         replication.replicate(&self.name, outbound);
     }
 
-    /// Looks at the channel.
+    /// Reads the state of the channel under its lock.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Channel<L::Recipient>) -> T) -> T {
         look(&self.core.lock().channel)
     }
 
-    /// Returns `true` if this connection is in the channel, in this slot.
+    /// Returns whether this slot of the channel is that of the connection.
     pub(crate) fn is_seated(&self, slot: Slot, connection: ConnectionId) -> bool {
         self.read(|channel| channel.local_members().is_seated(slot, connection))
     }
 
-    /// Answers one connection: directly if nothing is on its way to it and no outgoing handler decides about it, else behind
-    /// that.
+    /// Answers one connection: directly if no message is queued for it and no outgoing handler decides about the answer,
+    /// otherwise through the queue.
     pub(crate) fn reply(
         self: &Arc<Self>,
         flusher: impl Flusher<L>,
@@ -304,14 +307,14 @@ impl<L: Rules> LiveChannel<L> {
         if !core.channel.local_members().is_seated(slot, connection) {
             return Err(NotMember.into());
         }
-        // Sent under the lock: nothing that is queued from now on may overtake it. What wakes and counts is done behind it.
+        // Sent under the lock, so that no later message of the queue can overtake it. Wakers and metrics run after the lock.
         let sent = to.send(text);
         drop(core);
         sent();
         Ok(())
     }
 
-    /// Sends a message to a connection that is no member: behind what it got, or is to get, as one.
+    /// Sends a message to a connection that is no member, behind the messages that it gets as an earlier member.
     pub(crate) fn send_to_outsider(self: &Arc<Self>, flusher: impl Flusher<L>, to: &L::Recipient, text: &[u8]) {
         let mut core = self.core.lock();
         if core.is_quiet() {
@@ -319,7 +322,7 @@ impl<L: Rules> LiveChannel<L> {
             drop(core);
             return sent();
         }
-        // The task that holds the token, or is about to take it for what is queued, delivers this too.
+        // The task that holds the token, or will take it for the queued messages, delivers this one too.
         to.expect_flush_marker();
         core.channel.send_to_outsider(to.clone(), text);
         core.channel.push_flush_marker(to.clone());
@@ -328,22 +331,22 @@ impl<L: Rules> LiveChannel<L> {
         self.follow(flusher, state);
     }
 
-    /// Marks the end of what the channel has for a connection that is not in it any more: it comes before a close frame of
-    /// ours.
+    /// Sends a flush marker behind the last message for a connection that has left the channel. The close frame of the
+    /// connection waits for it.
     pub(crate) fn send_flush_marker(self: &Arc<Self>, flusher: impl Flusher<L>, to: &L::Recipient) {
         to.expect_flush_marker();
         if self.change(flusher, |channel| channel.push_flush_marker(to.clone())).is_err() {
-            // It has closed, and so has delivered everything.
+            // A closed channel has delivered all messages.
             to.receive_flush_marker();
         }
     }
 
-    /// Starts delivery if there is something to deliver and no task does.
+    /// Starts a delivery task, if the queue is not empty and no task delivers.
     fn flush(self: &Arc<Self>) {
         self.take_token().into_iter().for_each(DeliveryTask::start);
     }
 
-    /// Takes the token, if there is work and it lies there.
+    /// Takes the token, if no task holds it and the queue is not empty.
     fn take_token(self: &Arc<Self>) -> Option<DeliveryTask<L>> {
         let mut core = self.core.lock();
         if !core.channel.has_queued() {

@@ -31,10 +31,10 @@ impl Home {
     }
 }
 
-/// In the place of a handle to a task.
+/// A stand-in for the handle of a task.
 pub(super) struct Done;
 
-/// A member that remembers what it got, in the words that tests know it by.
+/// A member that records the events that it receives.
 #[derive(Clone, Debug)]
 struct Member(Arc<Inner>);
 
@@ -45,7 +45,7 @@ struct Inner {
     got: Record<Vec<String>>,
 }
 
-/// The events that models look for in what a member got.
+/// The events that models look for.
 const WORDS: [&str; 7] = ["ACKNOWLEDGE", "news-1", "news-2", "news-3", "EVICTED", "EXIT", "FLUSH_MARKER"];
 
 /// A lobby without rules, or with an outgoing handler that lets all pass.
@@ -154,7 +154,7 @@ fn seat(channel: &mut Channel<Member>, member: &Member) -> Slot {
     channel.join(Join::new(member.clone(), member.connection(), &user, "q"), &broadcast).slot
 }
 
-/// A channel with two members, who have had their acknowledgements.
+/// A channel with two members that have received their acknowledgements.
 fn room() -> (LiveRoom, [Member; 2]) {
     room_of(ModelLobby::default())
 }
@@ -364,7 +364,7 @@ fn a_join_is_never_lost_to_a_channel_that_closes() {
     });
 }
 
-/// A member that goes while another one publishes: what was queued before it went comes first, then its flush marker.
+/// A member that leaves while another one publishes: it receives the messages queued before, then its flush marker.
 #[test]
 fn a_flush_marker_comes_last_and_once() {
     loom::model(|| {

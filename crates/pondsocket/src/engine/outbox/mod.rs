@@ -1,16 +1,16 @@
-//! The outbox of one client: the queue of frames, what limits it, and its way out.
+//! The outbox of one client: its queue of frames, the limits of the queue, and the writer.
 //!
 //! An outbox is a plain struct behind one short lock (see [`ConnectionHandle`](crate::engine::handle::ConnectionHandle)),
 //! which is held across a non-blocking write but never across a wait. While the outbox is empty, a delivery writes to the
-//! socket itself; what the socket does not take is queued, and from then on the connection's task writes it out. What is
-//! meant for an event stream is taken by the body of its HTTP answer.
+//! socket itself; bytes that the socket does not accept are queued, and the connection's task writes them later. The frames
+//! of an event stream are taken by the body of its HTTP response.
 //!
 //! | file | owns |
 //! |---|---|
-//! | `queue` | the frames that wait, their bounds, the memory that they take |
+//! | `queue` | the queued frames, their bounds, their memory |
 //! | `shed` | the drop policies |
 //! | `backpressure` | the channels that wait for room, and the client's credit with them |
-//! | `writer` | the way out, and the cork in it |
+//! | `writer` | the writer, and its cork |
 //! | [`closing`](crate::engine::closing) | the state of the connection, and its close frame |
 
 mod backpressure;
@@ -42,51 +42,51 @@ pub(crate) use queue::Bounds;
 pub(crate) use shed::Dropped;
 pub(crate) use writer::{BodyReader, Writer};
 
-/// The most that a body takes at once, unless one frame has more: it is out of reach of the slow-client policy then.
+/// The most bytes that a body takes at once, unless one frame has more. The slow-client policy cannot drop taken bytes.
 const BODY_TAKES: usize = 64 * 1024;
 
 /// The limits that the outboxes of an endpoint's connections share.
 #[derive(Debug)]
 pub(crate) struct OutboxLimits {
     pub(crate) bounds: Bounds,
-    /// The server's counter, to which they report what they hold.
+    /// The memory counter of the server.
     pub(crate) memory: Arc<Memory>,
 }
 
-/// See the module.
+/// The outbox of one client.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: FrameQueue,
     lifecycle: Lifecycle,
     output: Output,
     backpressure: Backpressure,
-    /// The connection's task.
+    /// Wakes the connection's task.
     pub(crate) waker: Option<Waker>,
 }
 
 /// The outcome of a push.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Pushed {
-    /// It is written, or queued; nothing more is accepted by a connection that ends.
+    /// True if the frames are written or queued. A connection that ends accepts none.
     pub(crate) accepted: bool,
-    /// The connection's task has to be told: something is queued, or the connection must end.
+    /// True if the connection's task must be woken: frames are queued, or the connection has to end.
     pub(crate) wake: bool,
-    /// Nothing was accepted: more waits than may, and there will be room.
+    /// True if nothing was accepted because the queue is over its bounds, and the caller should wait for room.
     pub(crate) behind: bool,
-    /// No channel waits for room any more, since just now.
+    /// True if channels have just stopped to wait for room.
     pub(crate) left_behind: bool,
     /// The frames that were dropped to make room.
     pub(crate) dropped: Dropped,
-    /// The number of frames that wait now.
+    /// The number of queued frames.
     pub(crate) depth: usize,
 }
 
-/// The fill level before something was pushed.
+/// The fill level before a push.
 #[derive(Clone, Copy, Debug)]
 struct FillLevel {
-    /// Nothing waited.
+    /// True if the queue was empty.
     empty: bool,
-    /// More waited than may for long.
+    /// True if the queue was over its bounds.
     over: bool,
 }
 
@@ -101,12 +101,12 @@ impl Outbox {
         }
     }
 
-    /// Reports to the server's counter how much this outbox alone holds.
+    /// Reports the bytes that this outbox alone holds to the memory counter.
     pub(crate) fn report(&mut self, memory: &Arc<Memory>) {
         self.queue.report(memory);
     }
 
-    /// The number of frames that wait, and of their bytes.
+    /// The number of queued frames, and of their bytes.
     pub(crate) fn depth(&self) -> (usize, usize) {
         (self.queue.frames(), self.queue.bytes())
     }
@@ -119,8 +119,8 @@ impl Outbox {
         &self.output.writer
     }
 
-    /// Holds back writing until [`uncork`](Self::uncork): the connection's task is handling input and will flush
-    /// once at the end.
+    /// Queues all frames until [`uncork`](Self::uncork), while the connection's task handles input. It flushes once at the
+    /// end.
     pub(crate) fn cork(&mut self) {
         self.output.corked = true;
     }
@@ -132,9 +132,8 @@ impl Outbox {
 
 /// Pushing.
 impl Outbox {
-    /// Sends runs of frames that belong together: at once if nothing waits and the socket takes them. Nothing is done
-    /// if the client is behind and will catch up: it is waited for then. `Err` if it is to be given up: it is too far
-    /// behind.
+    /// Sends runs of frames that belong together, at once if the queue is empty and the socket accepts them. Does nothing if
+    /// the client is behind and channels wait for it. `Err` if the client is so far behind that it has to be disconnected.
     pub(crate) fn deliver(
         &mut self,
         channel: u64,
@@ -147,7 +146,7 @@ impl Outbox {
         }
         let (mut made_room, mut left_behind) = (Dropped::default(), false);
         if self.queue.is_over(bounds) {
-            // What may be dropped need not be waited for.
+            // Dropping comes before waiting: a delivery does not wait for droppable messages.
             made_room = self.queue.shed(bounds);
             if self.queue.is_over(bounds) {
                 let was_left_behind = self.backpressure.is_left_behind();
@@ -158,10 +157,10 @@ impl Outbox {
             }
         }
         let before = self.fill_level(bounds);
-        // Past the queue only while it is empty: else these frames would overtake those that wait.
+        // Past the queue only while it is empty, because these frames must not overtake queued ones.
         let written = if before.empty { self.output.try_write(runs) } else { Ok(0) };
         let Ok(written) = written else {
-            // The connection's task alone closes the transport.
+            // Only noted here, because only the connection's task closes the transport.
             self.lifecycle.fail();
             return Ok(Pushed { wake: true, ..Pushed::default() });
         };
@@ -178,14 +177,13 @@ impl Outbox {
             return Err(TOO_SLOW);
         }
         pushed.left_behind = left_behind;
-        // The task's deadline for this client is an earlier one now.
+        // The connection's task has an earlier deadline now.
         pushed.wake |= left_behind;
         pushed.dropped.add(made_room);
         Ok(pushed)
     }
 
-    /// Queues one frame of our own making. It is written by the connection's task, which does so at once if it has made
-    /// more than may wait.
+    /// Queues one frame of the server's own. The connection's task writes it, at once if the queue is over its bounds.
     pub(crate) fn send(&mut self, frame: Bytes, bounds: Bounds, now: impl Fn() -> Instant) -> Pushed {
         if !self.accepts() {
             return Pushed::default();
@@ -207,11 +205,10 @@ impl Outbox {
     }
 
     fn pushed(&mut self, bounds: Bounds, before: FillLevel) -> Pushed {
-        // One batch alone, however large, says nothing of a client that had taken what was there before: for that,
-        // nothing is dropped and the client is not given up.
+        // A client whose queue was empty has kept up. One large batch must not make it lose frames or its connection.
         let must_shed = !before.empty && self.queue.is_over(bounds);
         let dropped = if must_shed { self.queue.shed(bounds) } else { Dropped::default() };
-        // Behind a frame that waits the task has been woken already. Once more when the bounds are passed: a deadline
+        // A task with queued frames was woken before. It is woken again when the queue passes its bounds, because a deadline
         // begins then.
         let wake = before.empty && !self.output.corked || !before.over && self.queue.is_over(bounds);
         Pushed { accepted: true, wake, dropped, depth: self.queue.frames(), ..Pushed::default() }
@@ -220,7 +217,7 @@ impl Outbox {
 
 /// Writing.
 impl Outbox {
-    /// Writes what the socket takes, if the caller may write.
+    /// Writes as much as the socket accepts, if deliveries may write.
     fn write(&mut self, bounds: Bounds, now: impl Fn() -> Instant) -> io::Result<()> {
         while !self.is_empty() {
             let Writer::Socket(socket) = &self.output.writer else { return Ok(()) };
@@ -238,16 +235,16 @@ impl Outbox {
         self.queue.next_slices()
     }
 
-    /// Writes what the socket takes now.
+    /// Writes as much as the socket accepts now.
     pub(crate) fn try_write_to(&self, socket: &OwnedWriteHalf) -> io::Result<usize> {
         match self.queue.only_buffer() {
-            // The common case, a lone frame. The system call for one buffer costs less than the one for several.
+            // One buffer is the usual case, and `write` costs less than `writev`.
             Some(buffer) => socket.try_write(buffer),
             None => socket.try_write_vectored(&self.next_slices()),
         }
     }
 
-    /// Takes off what the client has taken.
+    /// Removes bytes that the client has taken.
     pub(crate) fn advance(&mut self, written: usize, bounds: Bounds, now: Instant) {
         self.backpressure.took(written, bounds, now);
         self.queue.remove_written(written);
@@ -256,19 +253,19 @@ impl Outbox {
         }
     }
 
-    /// If a body takes what waits: its waker, for it is to be told that there is something, and `true` if it has taken
-    /// anything since the last call.
+    /// If a body takes the frames, returns its waker, so that it can be woken for new frames, and whether it has taken bytes
+    /// since the last call.
     pub(crate) fn notify_body(&mut self) -> Option<(Option<Waker>, bool)> {
         let Writer::Body(body) = &mut self.output.writer else { return None };
         Some(body.notify())
     }
 
-    /// Takes bytes for a body, or lets it be woken when there are some; `None` once nothing more comes. And `true` if the
-    /// connection's task is to look at what is left.
+    /// Takes bytes for a body, or registers its waker; `None` at the end of the stream. Also returns whether the
+    /// connection's task has to be woken.
     pub(crate) fn take(&mut self, body: &Waker, bounds: Bounds, now: Instant) -> (Poll<Option<Bytes>>, bool) {
         let was_over = self.queue.is_over(bounds);
         let Writer::Body(reader) = &mut self.output.writer else { return (Poll::Ready(None), false) };
-        // Whole frames: wherever the body has to end, it ends between two of them.
+        // Whole frames only, so that the body can end after any of them.
         let Some(taken) = self.queue.front_frames(BODY_TAKES) else {
             reader.wait(body);
             return (Poll::Pending, false);
@@ -283,28 +280,28 @@ impl Outbox {
 
 /// Waiting for the client.
 impl Outbox {
-    /// Returns how many bytes wait, if the client takes less than pays for others' waiting; else 0.
+    /// The number of queued bytes if channels do not wait for the client any more, because it is too slow; otherwise 0.
     pub(crate) fn withheld(&mut self, now: Instant) -> usize {
         if self.backpressure.is_waited_for(now) { 0 } else { self.queue.bytes() }
     }
 
-    /// Returns `true` if so much waits that its client should not be read.
+    /// Returns whether the queue is so long that the client should not be read.
     pub(crate) fn is_congested(&self, bounds: Bounds) -> bool {
         self.accepts() && self.queue.is_congested(bounds)
     }
 
-    /// The lag of the client, if more waits than may for long. Behind a close frame nothing is added, and a client
-    /// that reads may have the rest.
+    /// The lag of the client, if the queue is over its bounds. `None` behind a close frame: nothing is added then, and a client
+    /// that reads may take the rest.
     pub(crate) fn lag(&self, bounds: Bounds) -> Option<Lag> {
         (self.accepts() && self.queue.is_over(bounds)).then(|| self.backpressure.lag())
     }
 
-    /// Returns `true` if no channel waits for room any more.
+    /// Returns whether channels do not wait for room any more.
     pub(crate) fn is_left_behind(&self) -> bool {
         self.backpressure.is_left_behind()
     }
 
-    /// Waits for room on behalf of a channel, which does not wait longer than this.
+    /// Waits for room on behalf of a channel, until `until` at most.
     pub(crate) fn wait(&mut self, waker: &Waker, bounds: Bounds, until: Instant, now: Instant) -> RoomWait {
         match self.must_wait(bounds) {
             true => self.backpressure.wait(waker, until, now),
@@ -312,7 +309,7 @@ impl Outbox {
         }
     }
 
-    /// The deliveries that need not wait for room any more.
+    /// Takes the wakers of deliveries that need not wait for room any more.
     pub(crate) fn take_relieved(&mut self, bounds: Bounds) -> Vec<Waker> {
         if !self.backpressure.has_waiting() || self.must_wait(bounds) {
             return Vec::new();
@@ -325,13 +322,13 @@ impl Outbox {
     }
 }
 
-/// Closing: each of these returns `true` if the connection's task has to be told, or gives its answer.
+/// Closing. Methods that return `bool` return `true` if the connection's task has to be woken.
 impl Outbox {
     pub(crate) fn state(&self) -> ConnectionState {
         self.lifecycle.state()
     }
 
-    /// Returns `true` if anything may be added.
+    /// Returns whether frames are accepted.
     fn accepts(&self) -> bool {
         self.state().accepts_frames()
     }
@@ -358,7 +355,7 @@ impl Outbox {
                 if instead {
                     self.queue.clear_unstarted();
                 }
-                // Not through `send`: nothing is accepted any more.
+                // Not through `send`, which accepts nothing in this state.
                 if let Some(frame) = frame {
                     self.queue.push_own(frame.into());
                 }
@@ -367,12 +364,12 @@ impl Outbox {
         }
     }
 
-    /// Gives the writer away, if everything is sent to a peer that broke the protocol: dropping it shuts our side down.
+    /// Takes the writer, if all frames are sent to a peer that broke the protocol. Its drop shuts down the server's side.
     pub(crate) fn linger(&mut self) -> Option<Writer> {
         self.lifecycle.linger().then(|| self.take_writer())
     }
 
-    /// The transport is closed. Returns the writer to be dropped, and the reason that counts, the first time.
+    /// Notes that the transport is closed. Returns the writer, to be dropped, and at the first call the closure that counts.
     pub(crate) fn disconnect(&mut self, closure: Closure) -> (Writer, Option<Closure>) {
         let closure = self.lifecycle.disconnect(closure);
         (self.take_writer(), closure)

@@ -1,4 +1,4 @@
-//! The frames that wait for one client: whole ones, in order, counted, and reported to the server's counter of memory.
+//! The queued frames of one client: whole frames in order, counted, and reported to the memory counter of the server.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -11,22 +11,23 @@ use crate::engine::framing::Framing;
 use crate::engine::pace::PacingLimits;
 use crate::limits::memory::{Account, Memory};
 
-/// A rest of a batch that is shorter than this is copied: a slice would keep the whole batch in memory.
+/// The length below which the rest of a batch is copied, because a slice would keep the whole batch in memory.
 const COPY_BELOW: usize = 4 * 1024;
 
-/// The most queued buffers that one write takes.
+/// The most queued buffers in one write.
 const BUFFERS_PER_WRITE: usize = 64;
 
-/// The factor over its bounds at which the outbox of a client that no channel waits for is given up at once.
+/// The factor over the bounds at which a client that no channel waits for is disconnected at once.
 const HARD_FACTOR: usize = 4;
 
-/// The same for the count of frames: many small ones cost little, and a burst of them is not the client's fault.
+/// The same factor for the number of frames. It is larger, because small frames cost little, and a burst of them is not a
+/// fault of the client.
 const HARD_FRAMES_FACTOR: usize = 16;
 
-/// The factor over its bounds at which an outbox's client is not read any more: its messages have answers.
+/// The factor over the bounds at which the client is not read any more, because its messages cause answers.
 const READ_FACTOR: usize = 2;
 
-/// The frames and the bytes that may wait, and the policy when more do.
+/// The most queued frames and bytes, and the policy over these bounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) frames: usize,
@@ -36,27 +37,27 @@ pub(crate) struct Bounds {
     pub(crate) pacing: PacingLimits,
 }
 
-/// Frames that wait, one behind the other in one buffer.
+/// Queued frames that follow each other in one buffer.
 #[derive(Debug)]
 pub(super) struct QueuedFrames {
     pub(super) bytes: Bytes,
     pub(super) frames: u32,
     pub(super) drop_policy: DropPolicy,
     pub(super) channel: u64,
-    /// Its bytes are of this outbox alone. Those of a buffer that several outboxes share are counted with the buffer.
+    /// True if this outbox counts the bytes. Those of a buffer that several outboxes share are counted with the buffer.
     own: bool,
 }
 
-/// See the module.
+/// The queue of frames.
 #[derive(Debug)]
 pub(super) struct FrameQueue {
     pub(super) entries: VecDeque<QueuedFrames>,
     bytes: usize,
-    /// The bytes that are of this outbox alone.
+    /// The bytes that this outbox counts.
     own_bytes: usize,
     /// The part of them that has been reported.
     account: Account,
-    /// Bytes of the first queued frame that are still to be written, once its beginning was; 0 at a boundary.
+    /// The unwritten bytes of a frame whose beginning was written; 0 at a boundary of frames.
     pub(super) started: usize,
     frames: u32,
     framing: Framing,
@@ -91,49 +92,49 @@ impl FrameQueue {
         self.bytes
     }
 
-    /// Returns `true` if more waits than may for long.
+    /// Returns whether the queue is over its bounds.
     pub(super) fn is_over(&self, bounds: Bounds) -> bool {
         self.frames() > bounds.frames || self.bytes > bounds.bytes
     }
 
-    /// Returns `true` if so much waits that its client is given up.
+    /// Returns whether the queue is so long that its client is disconnected.
     pub(super) fn is_far_over(&self, bounds: Bounds) -> bool {
         self.frames() > bounds.frames.saturating_mul(HARD_FRAMES_FACTOR)
             || self.bytes > bounds.bytes.saturating_mul(HARD_FACTOR)
     }
 
-    /// Returns `true` if so much waits that its client is not read.
+    /// Returns whether the queue is so long that its client is not read.
     pub(super) fn is_congested(&self, bounds: Bounds) -> bool {
         self.frames() > bounds.frames.saturating_mul(READ_FACTOR)
             || self.bytes > bounds.bytes.saturating_mul(READ_FACTOR)
     }
 
-    /// Returns `true` if no more than half of what may wait does: the client has caught up.
+    /// Returns whether the queue is at most half full: the client has caught up.
     pub(super) fn is_below_half(&self, bounds: Bounds) -> bool {
         self.frames() <= bounds.frames / 2 && self.bytes <= bounds.bytes / 2
     }
 
-    /// Reports to the server's counter how much this outbox alone holds.
+    /// Reports the bytes that this outbox counts.
     pub(super) fn report(&mut self, memory: &Arc<Memory>) {
         self.account.set_locked(memory, self.own_bytes + self.entries.len() * size_of::<QueuedFrames>());
     }
 
     /// Queues a frame that no other outbox has.
     pub(super) fn push_own(&mut self, bytes: Bytes) {
-        // A large frame was made by `counted`, so its buffer is in the counter already.
+        // A large frame comes from `counted`, which has reported its buffer.
         let own = bytes.len() < COPY_BELOW;
         self.own_bytes += if own { bytes.len() } else { 0 };
         self.push(QueuedFrames { bytes, frames: 1, drop_policy: DropPolicy::Never, channel: 0, own });
     }
 
-    /// Queues runs of frames of a batch, of which so many bytes have been written.
+    /// Queues runs of frames of a batch, of which `written` bytes have been written.
     pub(super) fn push_runs(&mut self, channel: u64, runs: &[Run<Bytes>], written: usize) {
         let before = self.entries.len();
         for run in runs {
             let bytes = run.buffer.slice(run.range.clone());
             self.push(QueuedFrames { bytes, frames: run.frames, drop_policy: run.drop_policy, channel, own: false });
         }
-        // Bytes are written past the queue only while it is empty, so they are those at its front.
+        // Bytes are written past the queue only while it is empty, so the written ones are at its front.
         self.remove_written(written);
         for entry in self.entries.range_mut(before..) {
             if entry.bytes.len() < COPY_BELOW {
@@ -155,12 +156,12 @@ impl FrameQueue {
         self.entries.iter().take(BUFFERS_PER_WRITE).map(|entry| IoSlice::new(&entry.bytes)).collect()
     }
 
-    /// The buffer that waits, if it is the only one.
+    /// The queued buffer, if there is only one.
     pub(super) fn only_buffer(&self) -> Option<&Bytes> {
         self.entries.front().filter(|_| self.entries.len() == 1).map(|entry| &entry.bytes)
     }
 
-    /// Whole frames from the front, no more than `most` bytes, but one frame at least; `None` if nothing waits.
+    /// Whole frames from the front, `most` bytes at most but at least one frame; `None` if the queue is empty.
     pub(super) fn front_frames(&self, most: usize) -> Option<Bytes> {
         let head = &self.entries.front()?.bytes;
         Some(head.slice(..whole_frames(self.framing, head, most)))
@@ -172,7 +173,7 @@ impl FrameQueue {
         while written > 0 {
             let Some(head) = self.entries.front_mut() else { return };
             if self.started == 0 && written >= head.bytes.len() {
-                // All frames of the entry: there is no need to look for where each of them ends.
+                // The whole entry, so the ends of its frames need not be found.
                 written -= head.bytes.len();
                 self.own_bytes -= if head.own { head.bytes.len() } else { 0 };
                 self.frames -= head.frames;
@@ -201,13 +202,13 @@ impl FrameQueue {
         }
     }
 
-    /// Drops so many frames, of so many bytes, off the front of an entry.
+    /// Drops `frames` frames of `bytes` bytes off the front of an entry.
     pub(super) fn drop_front(&mut self, at: usize, frames: u32, bytes: usize) {
         self.entries[at].bytes.advance(bytes);
         self.uncount(at, frames, bytes);
     }
 
-    /// Drops so many frames, of so many bytes, off the end of an entry.
+    /// Drops `frames` frames of `bytes` bytes off the end of an entry.
     pub(super) fn drop_back(&mut self, at: usize, frames: u32, bytes: usize) {
         let entry = &mut self.entries[at].bytes;
         entry.truncate(entry.len() - bytes);
@@ -222,8 +223,8 @@ impl FrameQueue {
         self.bytes -= bytes;
     }
 
-    /// Makes the frame whose beginning was written, if there is one, an entry of its own that is never dropped: the
-    /// client could not tell where the next frame begins.
+    /// Moves a frame whose beginning was written into an entry of its own that is never dropped. Without its rest the client
+    /// could not find the next frame.
     pub(super) fn split_started_frame(&mut self) {
         let started = self.started;
         let Some(head) = self.entries.front_mut().filter(|_| started > 0) else { return };
@@ -240,8 +241,7 @@ impl FrameQueue {
         self.entries.retain(|entry| entry.frames > 0);
     }
 
-    /// Throws everything away but the rest of a frame whose beginning was written: a close frame behind it is one only
-    /// if that frame is whole.
+    /// Drops all frames, except the rest of one whose beginning was written: a close frame can follow only a whole frame.
     pub(super) fn clear_unstarted(&mut self) {
         let started = self.started;
         let rest =
@@ -253,14 +253,14 @@ impl FrameQueue {
         }
     }
 
-    /// Throws everything away.
+    /// Drops all frames.
     pub(super) fn clear(&mut self) {
         self.entries = VecDeque::new();
         (self.frames, self.bytes, self.own_bytes, self.started) = (0, 0, 0, 0);
     }
 }
 
-/// The number of these bytes that are whole frames, no more than `most` bytes, but one frame at least.
+/// The length of the whole frames at the front of `bytes`, `most` bytes at most but at least one frame.
 fn whole_frames(framing: Framing, bytes: &[u8], most: usize) -> usize {
     if bytes.len() <= most {
         return bytes.len();

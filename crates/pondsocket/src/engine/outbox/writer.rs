@@ -1,4 +1,4 @@
-//! The way out of an outbox: the socket, the connection's task, or the body of an HTTP answer.
+//! The writer of an outbox: the socket, the connection's task, or the body of an HTTP response.
 
 use std::io::{self, IoSlice};
 use std::task::Waker;
@@ -7,52 +7,52 @@ use bytes::Bytes;
 use pondsocket_proto::channel::Run;
 use tokio::net::tcp::OwnedWriteHalf;
 
-/// The writer of what is queued.
+/// The writer of queued frames.
 #[derive(Debug)]
 pub(crate) enum Writer {
-    /// A plain TCP socket: each delivery may write, as long as nothing is queued.
+    /// A plain TCP socket. A delivery may write to it while the queue is empty.
     Socket(OwnedWriteHalf),
     /// Only the connection's task can write.
     Task,
-    /// The body of an HTTP answer takes what is queued, whenever its host has room for it.
+    /// The body of an HTTP response, which takes queued frames when its host has room.
     Body(BodyReader),
-    /// The connection has closed its side.
+    /// None: the side of the server is closed.
     Gone,
 }
 
-/// A body, as the outbox knows it.
+/// The body of an event stream, for its outbox.
 #[derive(Debug, Default)]
 pub(crate) struct BodyReader {
-    /// There while the body waits for something.
+    /// Set while the body waits for frames.
     waker: Option<Waker>,
-    /// The body has taken something since the connection's task asked.
+    /// True if the body has taken bytes since the connection's task last asked.
     took: bool,
 }
 
 impl BodyReader {
-    /// Lets the body be woken when there is something for it.
+    /// Registers the waker of a body that waits for frames.
     pub(super) fn wait(&mut self, body: &Waker) {
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(body)) {
             self.waker = Some(body.clone());
         }
     }
 
-    /// Notes that the body has taken something.
+    /// Notes that the body has taken bytes.
     pub(super) fn note_taken(&mut self) {
         self.took = true;
     }
 
-    /// The body's waker, if it waits, and `true` if it has taken something since the last call.
+    /// Takes the waker of a body that waits, and returns whether it has taken bytes since the last call.
     pub(super) fn notify(&mut self) -> (Option<Waker>, bool) {
         (self.waker.take(), std::mem::take(&mut self.took))
     }
 }
 
-/// A writer, and the cork in it.
+/// A writer with its cork.
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) writer: Writer,
-    /// The connection's task is at work and will flush when it is done: one write in place of one for each answer.
+    /// True while the connection's task works. It flushes at the end, so that all answers go out in one write.
     pub(super) corked: bool,
 }
 
@@ -61,7 +61,8 @@ impl Output {
         Output { writer, corked: false }
     }
 
-    /// Writes runs of frames past the queue, which is empty. 0 if the connection's task writes, or the socket takes nothing now.
+    /// Writes runs of frames past the empty queue. Returns 0 if only the connection's task can write, or the socket accepts
+    /// nothing now.
     pub(super) fn try_write(&self, runs: &[Run<Bytes>]) -> io::Result<usize> {
         let Writer::Socket(socket) = &self.writer else { return Ok(0) };
         if self.corked {
