@@ -37,7 +37,7 @@ fn at(offset: u64) -> Position {
 }
 
 /// A channel with clients, and all that each of them has received.
-struct World {
+struct HistoryWorld {
     channel: Channel<usize>,
     recipients: Recipients<usize>,
     /// The number of connections so far.
@@ -50,9 +50,9 @@ struct World {
     received: [Vec<(String, String)>; USERS],
 }
 
-impl World {
-    fn new(rules: HistoryRules) -> World {
-        World {
+impl HistoryWorld {
+    fn new(rules: HistoryRules) -> HistoryWorld {
+        HistoryWorld {
             channel: channel(rules),
             recipients: Recipients::default(),
             connections: 0,
@@ -139,20 +139,20 @@ impl World {
 }
 
 #[derive(Clone, Debug)]
-enum Action {
+enum HistoryAction {
     Send { from: usize, to: u8, filtered: bool },
     Leave(usize),
     Join(usize),
     Deliver,
 }
 
-fn step() -> impl Strategy<Value = Action> {
+fn step() -> impl Strategy<Value = HistoryAction> {
     prop_oneof![
         6 => (0..USERS, 0..3u8, prop::bool::weighted(0.2))
-            .prop_map(|(from, to, filtered)| Action::Send { from, to, filtered }),
-        2 => (0..USERS).prop_map(Action::Leave),
-        3 => (0..USERS).prop_map(Action::Join),
-        3 => Just(Action::Deliver),
+            .prop_map(|(from, to, filtered)| HistoryAction::Send { from, to, filtered }),
+        2 => (0..USERS).prop_map(HistoryAction::Leave),
+        3 => (0..USERS).prop_map(HistoryAction::Join),
+        3 => Just(HistoryAction::Deliver),
     ]
 }
 
@@ -161,14 +161,14 @@ proptest! {
     /// What is queued when it leaves still reaches it, or is replayed.
     #[test]
     fn a_client_that_resumes_receives_everything_once(steps in vec(step(), 0..120)) {
-        let mut world = World::new(HistoryRules { messages: 1000, replay_messages: 1000, ..rules() });
+        let mut world = HistoryWorld::new(HistoryRules { messages: 1000, replay_messages: 1000, ..rules() });
         let mut expected: [Vec<Position>; USERS] = Default::default();
         for n in 0..USERS {
             world.join(n, Some(Resume::FromNothing), Vec::new());
         }
         for step in steps {
             match step {
-                Action::Send { from, to, filtered } => {
+                HistoryAction::Send { from, to, filtered } => {
                     let to = match (to, world.seats.get(&from)) {
                         (1, Some((slot, connection))) => LocalTarget::ExceptConnection((*slot, *connection)),
                         (2, _) => LocalTarget::ExceptUser(from.to_string()),
@@ -182,15 +182,15 @@ proptest! {
                         }
                     }
                 }
-                Action::Leave(n) if world.seats.contains_key(&n) => world.leave(n),
-                Action::Join(n) if !world.seats.contains_key(&n) => {
+                HistoryAction::Leave(n) if world.seats.contains_key(&n) => world.leave(n),
+                HistoryAction::Join(n) if !world.seats.contains_key(&n) => {
                     // The client knows what it has received by now, and nothing arrives on its old connection any more.
                     world.deliver();
                     let last = world.positions(n).last().copied().unwrap_or(at(0));
                     prop_assert!(world.join(n, Some(Resume::From(last)), Vec::new()).is_complete());
                 }
-                Action::Deliver => world.deliver(),
-                Action::Leave(_) | Action::Join(_) => {}
+                HistoryAction::Deliver => world.deliver(),
+                HistoryAction::Leave(_) | HistoryAction::Join(_) => {}
             }
         }
         for n in 0..USERS {
@@ -207,13 +207,13 @@ proptest! {
     }
 }
 
-fn ids(world: &World, n: usize) -> Vec<&str> {
+fn ids(world: &HistoryWorld, n: usize) -> Vec<&str> {
     world.received[n].iter().map(|(id, _)| id.as_str()).collect()
 }
 
 #[test]
 fn a_replay_stands_between_the_acknowledgement_and_the_chain() {
-    let mut world = World::new(rules());
+    let mut world = HistoryWorld::new(rules());
     world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     let reply = || Step::Reply("hello".into(), Object::encode(&Value::Object(Default::default())).expect("an object"));
@@ -226,7 +226,7 @@ fn a_replay_stands_between_the_acknowledgement_and_the_chain() {
 
 #[test]
 fn the_last_messages_are_replayed_to_newcomers_and_to_clients_with_a_gap() {
-    let mut world = World::new(HistoryRules { messages: 3, ..rules() });
+    let mut world = HistoryWorld::new(HistoryRules { messages: 3, ..rules() });
     for _ in 0..5 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
@@ -244,7 +244,7 @@ fn the_last_messages_are_replayed_to_newcomers_and_to_clients_with_a_gap() {
 
 #[test]
 fn messages_of_the_chain_itself_are_not_replayed_to_its_own_connection() {
-    let mut world = World::new(rules());
+    let mut world = HistoryWorld::new(rules());
     world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     let payload = Object::encode(&Value::Object(Default::default())).expect("an object");
     let chain =
@@ -256,7 +256,7 @@ fn messages_of_the_chain_itself_are_not_replayed_to_its_own_connection() {
 
 #[test]
 fn a_replay_from_a_position_gets_what_was_sent_since() {
-    let mut world = World::new(rules());
+    let mut world = HistoryWorld::new(rules());
     for _ in 0..3 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
@@ -271,7 +271,7 @@ fn a_replay_from_a_position_gets_what_was_sent_since() {
 
 #[test]
 fn more_than_one_join_replays_is_a_gap() {
-    let mut world = World::new(HistoryRules { replay_messages: 2, ..rules() });
+    let mut world = HistoryWorld::new(HistoryRules { replay_messages: 2, ..rules() });
     for _ in 0..3 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
@@ -285,7 +285,7 @@ fn more_than_one_join_replays_is_a_gap() {
 
 #[test]
 fn clients_that_missed_the_same_messages_share_their_frames() {
-    let mut world = World::new(rules());
+    let mut world = HistoryWorld::new(rules());
     for _ in 0..10 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
@@ -311,14 +311,14 @@ fn clients_that_missed_the_same_messages_share_their_frames() {
 
 #[test]
 fn a_message_is_not_replayed_to_the_users_that_it_left_out() {
-    let mut world = World::new(rules());
+    let mut world = HistoryWorld::new(rules());
     world.join(0, None, Vec::new());
     let (slot, connection) = world.seats[&0];
     let second = ConnectionId::from_u128(99);
     world.send(&LocalTarget::ExceptConnection((slot, connection)), DeliveryPolicy::BROADCAST);
     world.send(&LocalTarget::ExceptUser("0".into()), DeliveryPolicy::BROADCAST);
     // The first connection of the user is in the channel, so the second one has not sent the message.
-    let missed = |world: &World| world.channel.recovery(&user(0), Some(Resume::From(at(0))));
+    let missed = |world: &HistoryWorld| world.channel.recovery(&user(0), Some(Resume::From(at(0))));
     assert_eq!(missed(&world), Recovery::Resumed { missed: 1, may_repeat: 0 });
     world.leave(0);
     assert_eq!(missed(&world), Recovery::Resumed { missed: 0, may_repeat: 0 });

@@ -18,8 +18,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// let options = RedisOptions::default().host("10.0.0.7").password("secret").namespace("shop");
 /// let bus = RedisBus::new(options)?;
 ///
-/// let mistake = RedisBus::new(RedisOptions::default().port(0)).unwrap_err();
-/// assert_eq!(mistake.detail(), "port must not be zero");
+/// let error = RedisBus::new(RedisOptions::default().port(0)).unwrap_err();
+/// assert_eq!(error.detail(), "port must not be zero");
 /// # Ok::<(), pondsocket::cluster::BusError>(())
 /// ```
 #[derive(Clone)]
@@ -122,20 +122,20 @@ impl RedisOptions {
     /// [`Config`](BusErrorKind::Config) if the address is invalid. The message does not repeat the address, which may
     /// contain a password.
     pub fn url(url: &str) -> Result<RedisOptions, BusError> {
-        let mistake = |what: &str| BusError::new(BusErrorKind::Config, format!("url {what}"));
+        let invalid = |what: &str| BusError::new(BusErrorKind::Config, format!("url {what}"));
         if !cfg!(feature = "tls") && url.starts_with("rediss:") {
-            return Err(mistake("requires TLS: build with the feature `tls`"));
+            return Err(invalid("requires TLS: build with the feature `tls`"));
         }
         let info =
-            url.into_connection_info().map_err(|error| mistake(&format!("is not understood: {}", error.category())))?;
+            url.into_connection_info().map_err(|error| invalid(&format!("is not understood: {}", error.category())))?;
         let (host, port, tls) = match info.addr() {
             ConnectionAddr::Tcp(host, port) => (host, *port, false),
-            ConnectionAddr::TcpTls { insecure: true, .. } => return Err(mistake("must not disable TLS checks")),
+            ConnectionAddr::TcpTls { insecure: true, .. } => return Err(invalid("must not disable TLS checks")),
             ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
-            _ => return Err(mistake("must begin with redis:// or rediss://")),
+            _ => return Err(invalid("must begin with redis:// or rediss://")),
         };
         let redis = info.redis_settings();
-        let db = u32::try_from(redis.db()).map_err(|_| mistake("has a database that is not a number"))?;
+        let db = u32::try_from(redis.db()).map_err(|_| invalid("has a database that is not a number"))?;
         let (username, password) = (redis.username().map(str::to_owned), redis.password().map(str::to_owned));
         Ok(RedisOptions { host: host.clone(), port, tls, db, username, password, ..Default::default() })
     }
@@ -164,11 +164,11 @@ impl RedisOptions {
     /// # Errors
     /// [`Config`](BusErrorKind::Config); the message names the field.
     pub fn validate(&self) -> Result<(), BusError> {
-        let mistake = self.mistake();
-        mistake.map_or(Ok(()), |mistake| Err(BusError::new(BusErrorKind::Config, mistake)))
+        let invalid = self.invalid();
+        invalid.map_or(Ok(()), |invalid| Err(BusError::new(BusErrorKind::Config, invalid)))
     }
 
-    fn mistake(&self) -> Option<String> {
+    fn invalid(&self) -> Option<String> {
         let texts = [("host", &self.host), ("prefix", &self.prefix), ("namespace", &self.namespace)];
         let counts = [
             ("port", usize::from(self.port)),
@@ -210,7 +210,7 @@ impl RedisOptions {
         if self.ca.is_some() && !self.tls {
             return Some("ca needs tls".into());
         }
-        self.sentinel.as_ref().and_then(SentinelOptions::mistake)
+        self.sentinel.as_ref().and_then(SentinelOptions::invalid)
     }
 }
 
@@ -235,7 +235,7 @@ impl SentinelOptions {
         tls: bool => tls => tls;
     }
 
-    fn mistake(&self) -> Option<String> {
+    fn invalid(&self) -> Option<String> {
         if self.service.is_empty() {
             return Some("sentinel.service must not be empty".into());
         }
@@ -276,8 +276,8 @@ impl fmt::Debug for SentinelOptions {
 mod tests {
     use super::*;
 
-    fn mistake(options: RedisOptions) -> String {
-        options.validate().expect_err("a mistake").detail().to_owned()
+    fn invalid(options: RedisOptions) -> String {
+        options.validate().expect_err("invalid options").detail().to_owned()
     }
 
     #[test]
@@ -305,19 +305,19 @@ mod tests {
     #[test]
     fn a_mistake_names_its_field() {
         let options = RedisOptions::default;
-        assert_eq!(mistake(options().host("")), "host must not be empty");
-        assert_eq!(mistake(options().namespace("a b")), "namespace must not contain white space");
-        assert_eq!(mistake(options().queue_messages(0)), "queue_messages must not be zero");
+        assert_eq!(invalid(options().host("")), "host must not be empty");
+        assert_eq!(invalid(options().namespace("a b")), "namespace must not contain white space");
+        assert_eq!(invalid(options().queue_messages(0)), "queue_messages must not be zero");
         assert_eq!(
-            mistake(options().max_payload(1 << 30).queue_bytes(1 << 31)),
+            invalid(options().max_payload(1 << 30).queue_bytes(1 << 31)),
             "max_payload must not be more than 512 MiB"
         );
-        assert_eq!(mistake(options().queue_bytes(1)), "queue_bytes must not be less than max_payload");
-        assert_eq!(mistake(options().username("ada")), "username needs a password");
-        let never = mistake(options().connect_timeout(Duration::ZERO));
+        assert_eq!(invalid(options().queue_bytes(1)), "queue_bytes must not be less than max_payload");
+        assert_eq!(invalid(options().username("ada")), "username needs a password");
+        let never = invalid(options().connect_timeout(Duration::ZERO));
         assert_eq!(never, "connect_timeout must be more than zero, and at most an hour");
         let no_nodes: [(&str, u16); 0] = [];
-        let without_nodes = mistake(options().sentinel(SentinelOptions::new("main", no_nodes)));
+        let without_nodes = invalid(options().sentinel(SentinelOptions::new("main", no_nodes)));
         assert_eq!(without_nodes, "sentinel.nodes must have hosts and ports");
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Publisher {
     /// Held for a moment only, never across an await.
     queue: Mutex<Queue>,
     filled: Notify,
-    link: watch::Sender<Link>,
+    link: watch::Sender<LinkState>,
     /// The number of a connection that was found to be dead, and the reason.
     broken: watch::Sender<(u64, BusError)>,
     /// The time of the first command since the last answer; `None` if no command is unanswered.
@@ -41,7 +41,7 @@ pub(crate) struct Publisher {
 
 /// The state of the connection, as its users see it.
 #[derive(Clone)]
-enum Link {
+enum LinkState {
     /// The bus does not run.
     None,
     Down(BusError),
@@ -71,7 +71,7 @@ impl Publisher {
         Publisher {
             queue: Mutex::new(Queue::new(options, idle())),
             filled: Notify::new(),
-            link: watch::Sender::new(Link::None),
+            link: watch::Sender::new(LinkState::None),
             broken: watch::Sender::new((0, idle())),
             asked: Mutex::new(None),
             counters,
@@ -136,7 +136,7 @@ impl Publisher {
     fn close(&self, why: &BusError) {
         let tally = self.queue().close(why);
         self.count(&tally);
-        self.link.send_replace(Link::Down(why.clone()));
+        self.link.send_replace(LinkState::Down(why.clone()));
     }
 
     /// Marks the bus as running. Called before [`run`](Self::run).
@@ -148,15 +148,15 @@ impl Publisher {
     pub(crate) fn end(&self) {
         let tally = self.queue().end(&idle());
         self.count(&tally);
-        self.link.send_replace(Link::None);
+        self.link.send_replace(LinkState::None);
     }
 
     /// The connection, if there is one.
     pub(crate) fn connection(&self) -> Result<Connection, BusError> {
         match &*self.link.borrow() {
-            Link::Up(connection) => Ok(connection.clone()),
-            Link::Down(why) => Err(why.clone()),
-            Link::None => Err(idle()),
+            LinkState::Up(connection) => Ok(connection.clone()),
+            LinkState::Down(why) => Err(why.clone()),
+            LinkState::None => Err(idle()),
         }
     }
 
@@ -166,15 +166,15 @@ impl Publisher {
         loop {
             let now = link.borrow_and_update().clone();
             match now {
-                Link::Up(connection) => {
+                LinkState::Up(connection) => {
                     match self.ask::<()>(&connection, &cmd("PING")).await {
                         Ok(()) => return,
                         // A connection that does not answer may be dead, so a new one is made; `changed` waits for it.
                         Err(error) => self.report(&connection, bus_error(&error)),
                     }
                 }
-                Link::Down(why) => tell(why),
-                Link::None => {}
+                LinkState::Down(why) => tell(why),
+                LinkState::None => {}
             }
             if link.changed().await.is_err() {
                 // Impossible: the sender is a field of `self`.
@@ -226,7 +226,7 @@ impl Publisher {
         // Commands without an answer on the connection before do not count for this one.
         self.heard();
         self.queue().open();
-        self.link.send_replace(Link::Up(connection.clone()));
+        self.link.send_replace(LinkState::Up(connection.clone()));
         let mut writes: FuturesOrdered<Write> = FuturesOrdered::new();
         // Kept from one iteration to the next: to register a waiter anew for each batch costs a lock.
         let mut filled = pin!(self.filled.notified());
@@ -241,12 +241,12 @@ impl Publisher {
                 Some((items, answers)) = writes.next() => match answers {
                     Ok(answers) => {
                         self.heard();
-                        self.settle(items, answers.into());
+                        self.complete(items, answers.into());
                     }
                     Err(Failure::Late) if self.is_silent() => return too_long("any answer"),
                     Err(Failure::Late) => {
                         let late = items.into_iter().map(|item| outcome(item, || Outcome::Unknown(too_long("the answer"))));
-                        let tally = self.queue().settle(late);
+                        let tally = self.queue().complete(late);
                         self.count(&tally);
                     }
                     Err(Failure::Broken(why)) => return why,
@@ -304,7 +304,7 @@ impl Publisher {
         })
     }
 
-    fn settle(&self, items: Vec<Item>, mut answers: VecDeque<RedisResult<u64>>) {
+    fn complete(&self, items: Vec<Item>, mut answers: VecDeque<RedisResult<u64>>) {
         let mut answer = || match answers.pop_front() {
             Some(Ok(receivers)) => Outcome::Sent { receivers: Some(receivers) },
             Some(Err(error)) => Outcome::NotSent(bus_error(&error)),
@@ -314,7 +314,7 @@ impl Publisher {
         if let Some(Outcome::NotSent(why)) = outcomes.iter().find(|outcome| matches!(outcome, Outcome::NotSent(_))) {
             tracing::debug!(target: "pondsocket::bus", error = %why, "not published");
         }
-        let tally = self.queue().settle(outcomes);
+        let tally = self.queue().complete(outcomes);
         self.count(&tally);
     }
 

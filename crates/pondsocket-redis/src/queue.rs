@@ -158,7 +158,7 @@ impl Queue {
     }
 
     /// Sets the outcomes of the oldest messages that have none yet.
-    pub(crate) fn settle(&mut self, outcomes: impl IntoIterator<Item = Outcome>) -> Tally {
+    pub(crate) fn complete(&mut self, outcomes: impl IntoIterator<Item = Outcome>) -> Tally {
         let mut tally = Tally::default();
         for outcome in outcomes {
             tally.count(&outcome);
@@ -205,7 +205,7 @@ impl Queue {
         };
         let outcomes: Vec<_> = self.calls.iter().flat_map(fate).collect();
         // Every call is complete now and has left the queue.
-        let tally = self.settle(outcomes);
+        let tally = self.complete(outcomes);
         (self.first_waiting, self.waiting) = (0, 0);
         tally
     }
@@ -258,13 +258,13 @@ mod tests {
         assert!(queue.has_full_batch());
         assert_eq!(queue.take(now).len(), BATCH_COMMANDS);
         assert!(!queue.has_full_batch());
-        queue.settle(sent(2));
+        queue.complete(sent(2));
         assert!(small.try_recv().is_err());
-        queue.settle(sent(BATCH_COMMANDS - 2));
+        queue.complete(sent(BATCH_COMMANDS - 2));
         assert_eq!(small.try_recv().expect("an answer").len(), 3);
         assert_eq!(queue.take(now).len(), 75);
         assert!(queue.take(now).is_empty() && large.try_recv().is_err());
-        queue.settle(sent(75));
+        queue.complete(sent(75));
         assert_eq!((large.try_recv().expect("an answer").len(), queue.depth()), (200, (0, 0)));
     }
 
@@ -283,7 +283,7 @@ mod tests {
         let mut first = queue.push(messages(130), now).expect("taken");
         let mut second = queue.push(messages(2), now).expect("taken");
         queue.take(now);
-        queue.settle(sent(100));
+        queue.complete(sent(100));
         let tally = queue.close(&closed("gone"));
         assert_eq!(tally, Tally { sent: 0, not_sent: 4, unknown: 28 });
         let outcomes = first.try_recv().expect("an answer");

@@ -116,7 +116,7 @@ impl Subscriber {
     /// that a node that is up can publish.
     pub(crate) async fn run(&self, connector: &Connector, publisher: &Publisher, sink: BusSink) {
         let (mut backoff, mut bucket) = (Backoff::default(), TokenBucket::new(Instant::now()));
-        let mut report = Report { sink, told: None };
+        let mut report = Report { sink, reported: None };
         loop {
             publisher.answering(|reason| report.down(reason)).await;
             match connector.pubsub().await {
@@ -309,19 +309,19 @@ impl Subscriber {
 struct Report {
     sink: BusSink,
     /// The last reported reason, while there is no session.
-    told: Option<BusErrorKind>,
+    reported: Option<BusErrorKind>,
 }
 
 impl Report {
     fn up(&mut self, session: BusSession) {
         tracing::info!(target: "pondsocket::bus", session = session.0, "the bus is connected");
-        self.told = None;
+        self.reported = None;
         self.sink.push(BusEvent::Up { session });
     }
 
     /// Reports each new reason once, since attempts to connect go on for ever.
     fn down(&mut self, reason: BusError) {
-        if self.told.replace(reason.kind()) != Some(reason.kind()) {
+        if self.reported.replace(reason.kind()) != Some(reason.kind()) {
             tracing::warn!(target: "pondsocket::bus", error = %reason, "the bus is not connected");
             self.sink.push(BusEvent::Down { reason });
         }

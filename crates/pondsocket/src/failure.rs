@@ -55,8 +55,8 @@ pub(crate) fn chain(error: &Error) -> String {
 /// The backtrace that the cause carries, where the environment asks for it.
 pub(crate) fn backtrace(error: &Error) -> Option<String> {
     // The library's variable comes first, as for `std::backtrace::Backtrace::capture`.
-    let wish = env::var_os("RUST_LIB_BACKTRACE").or_else(|| env::var_os("RUST_BACKTRACE"));
-    let is_wanted = wish.is_some_and(|wish| wish != "0");
+    let setting = env::var_os("RUST_LIB_BACKTRACE").or_else(|| env::var_os("RUST_BACKTRACE"));
+    let is_wanted = setting.is_some_and(|setting| setting != "0");
     is_wanted.then(|| carried_backtrace(error)).flatten()
 }
 

@@ -13,11 +13,11 @@ use crate::model::{RemoteChange, RemoteMember};
 /// The users of other nodes that each open channel shows.
 #[derive(Debug, Default)]
 pub(super) struct RemoteView {
-    channels: BTreeMap<ChannelKey, Shown>,
+    channels: BTreeMap<ChannelKey, ShownUsers>,
 }
 
 #[derive(Debug)]
-struct Shown {
+struct ShownUsers {
     /// The instance of the channel that has received the changes so far. Another instance starts without remote
     /// members.
     instance: u64,
@@ -27,7 +27,7 @@ struct Shown {
 impl RemoteView {
     /// Starts the view of a new instance of a channel, which is shown all users.
     pub(super) fn open(&mut self, cx: &mut Context, key: &ChannelKey, instance: u64) {
-        self.channels.insert(key.clone(), Shown { instance, display: Display::of_new_life() });
+        self.channels.insert(key.clone(), ShownUsers { instance, display: Display::of_new_life() });
         refresh_soon(cx, key);
     }
 
@@ -47,7 +47,7 @@ impl RemoteView {
 
     /// Emits the changes since the last refresh.
     pub(super) fn refresh(&mut self, cx: &mut Context, directory: &Directory<'_>, key: ChannelKey) {
-        let Some(Shown { instance, display }) = self.channels.get_mut(&key) else { return };
+        let Some(ShownUsers { instance, display }) = self.channels.get_mut(&key) else { return };
         let look = |user: &UserId| directory.member(&key, user);
         let changes = display.refresh(|| directory.members(&key), look, cx.settings.max_shown);
         cx.limits.count(Excess::Shown, std::mem::take(&mut display.excess));

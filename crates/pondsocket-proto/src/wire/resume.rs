@@ -37,7 +37,7 @@ pub fn take_resume(payload: &str) -> Result<Option<(Resume, String)>, InvalidRes
     if !payload.contains(RESUME) {
         return Ok(None);
     }
-    let Ok(Entries(entries)) = serde_json::from_str(payload) else { return Ok(None) };
+    let Ok(ResumeEntries(entries)) = serde_json::from_str(payload) else { return Ok(None) };
     // As for any repeated key, the last one counts.
     let Some((_, value)) = entries.iter().rfind(|(key, _)| key == RESUME) else { return Ok(None) };
     let resume = match serde_json::from_str::<Option<Cow<'_, str>>>(value.get()) {
@@ -60,29 +60,29 @@ pub fn take_resume(payload: &str) -> Result<Option<(Resume, String)>, InvalidRes
 }
 
 /// The entries of a JSON object in their order, with values as they were written.
-struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct ResumeEntries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Entries<'de> {
+impl<'de> Deserialize<'de> for ResumeEntries<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
+        struct EntriesVisitor;
 
-        impl<'de> Visitor<'de> for Object {
-            type Value = Entries<'de>;
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = ResumeEntries<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ResumeEntries<'de>, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(Entries(entries))
+                Ok(ResumeEntries(entries))
             }
         }
 
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(EntriesVisitor)
     }
 }
 

@@ -28,7 +28,7 @@ impl Step {
 
 /// A message about a step: the change, or a snapshot of all users.
 #[derive(Clone, Debug)]
-struct Heard {
+struct ReceivedStep {
     step: Index,
     whole: bool,
 }
@@ -85,8 +85,8 @@ fn apply(users: &mut Users, change: MemberChange, at: u64) {
     }
 }
 
-fn heard(most: usize) -> impl Strategy<Value = Vec<Heard>> {
-    let one = (any::<Index>(), prop::bool::weighted(0.2)).prop_map(|(step, whole)| Heard { step, whole });
+fn heard(most: usize) -> impl Strategy<Value = Vec<ReceivedStep>> {
+    let one = (any::<Index>(), prop::bool::weighted(0.2)).prop_map(|(step, whole)| ReceivedStep { step, whole });
     vec(one, 0..most)
 }
 
@@ -117,7 +117,7 @@ proptest! {
     fn after_any_messages_the_last_snapshot_leads_to_the_users_of_the_owner(steps in history(), heard in heard(40)) {
         let last = steps.last().expect("never empty");
         let mut record = Record::default();
-        for Heard { step, whole } in heard {
+        for ReceivedStep { step, whole } in heard {
             merge(&mut record, step.get(&steps), whole);
         }
         record.expect(last.version());
@@ -131,7 +131,7 @@ proptest! {
     #[test]
     fn a_record_is_always_an_earlier_state_of_the_owner_and_never_goes_back(steps in history(), heard in heard(60)) {
         let mut record = Record::default();
-        for Heard { step, whole } in heard {
+        for ReceivedStep { step, whole } in heard {
             let before = (record.at(), users(&record));
             let changed = merge(&mut record, step.get(&steps), whole);
             prop_assert!(record.at() >= before.0);

@@ -36,7 +36,7 @@ pub(crate) enum Delivered {
 
 /// The connections of one node.
 #[derive(Debug, Default)]
-struct Link {
+struct NodeLink {
     up: bool,
     /// Counts connections.
     session: u64,
@@ -55,7 +55,7 @@ struct Link {
 
 #[derive(Debug)]
 pub(crate) struct Redis {
-    links: Vec<Link>,
+    links: Vec<NodeLink>,
     /// The arrival of the last message of a publisher on a topic at a subscriber.
     last: HashMap<(Peer, Peer, Rc<str>), u64>,
     /// The same for all messages to a subscriber.
@@ -105,7 +105,7 @@ impl Redis {
     }
 
     pub(crate) fn add_peer(&mut self) -> Peer {
-        self.links.push(Link::default());
+        self.links.push(NodeLink::default());
         self.links.len() - 1
     }
 

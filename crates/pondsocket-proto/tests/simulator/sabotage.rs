@@ -45,16 +45,16 @@ impl Sabotage {
 }
 
 /// The gate between a node's bus and its core.
-pub(crate) struct Gate {
+pub(crate) struct SabotageFilter {
     sabotage: Option<Sabotage>,
     last: HashMap<(Peer, NodeId, ChannelKey), u64>,
     count: u64,
     ever: BTreeSet<NodeId>,
 }
 
-impl Gate {
-    pub(crate) fn new(sabotage: Option<Sabotage>) -> Gate {
-        Gate { sabotage, last: HashMap::new(), count: 0, ever: BTreeSet::new() }
+impl SabotageFilter {
+    pub(crate) fn new(sabotage: Option<Sabotage>) -> SabotageFilter {
+        SabotageFilter { sabotage, last: HashMap::new(), count: 0, ever: BTreeSet::new() }
     }
 
     /// Returns whether incarnations are numbered by clocks although there are leases.

@@ -20,7 +20,7 @@ use super::foreign_js::Js;
 use super::leases::Leases;
 use super::node::{LinkFault, Node, RunState};
 use super::redis::{Delivered, Peer, Quality, Redis, Wire};
-use super::sabotage::{Gate, Sabotage};
+use super::sabotage::{Sabotage, SabotageFilter};
 use super::schedule::{Fault, Plan};
 use super::server_channel::UserAction;
 use super::trace::Trace;
@@ -127,7 +127,7 @@ pub(crate) struct World {
     last_actions: HashMap<(Peer, String), u64>,
     agenda: Agenda,
     interned: HashMap<String, Rc<str>>,
-    gate: Gate,
+    gate: SabotageFilter,
 }
 
 impl World {
@@ -156,7 +156,7 @@ impl World {
             last_actions: HashMap::new(),
             agenda: Agenda { queue: BinaryHeap::new(), number: 0 },
             interned: HashMap::new(),
-            gate: Gate::new(sabotage),
+            gate: SabotageFilter::new(sabotage),
         };
         world.begin();
         world

@@ -45,8 +45,8 @@ impl RequestOrigin<'_> {
     }
 }
 
-/// Refuses a request of a page of another origin, where it matters. The operator is told why: a proxy that does not say
-/// which host was asked for looks the same.
+/// Refuses a request of a page of another origin, where it matters. The log names the reason, because a proxy that does not
+/// forward the requested host causes the same refusal.
 pub(super) fn check_origin(
     endpoint: &EndpointInner,
     settings: &EndpointSettings,

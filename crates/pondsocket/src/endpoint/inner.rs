@@ -226,7 +226,7 @@ impl EndpointInner {
         self.common.memory.pressure() == Pressure::Full
     }
 
-    /// Logs and counts the end of a leave handler. No client is told of its failure.
+    /// Logs and counts the end of a leave handler. No client gets its failure.
     pub(crate) fn finish_leave(
         &self,
         (channel, user): (&str, &str),

@@ -28,7 +28,7 @@ use tokio::time::sleep;
 const MANY: usize = 100;
 
 #[derive(Deserialize)]
-struct Later {
+struct LaterMessage {
     ms: u64,
     payload: Value,
 }
@@ -41,7 +41,7 @@ fn pond_with(options: Options) -> PondSocket {
         Ok::<_, Error>(ctx.accept().track(&json!({ "shard": shard() })))
     });
     lobby
-        .on_event("later", async |ctx: EventContext, Payload(later): Payload<Later>| {
+        .on_event("later", async |ctx: EventContext, Payload(later): Payload<LaterMessage>| {
             sleep(Duration::from_millis(later.ms)).await;
             ctx.broadcast("later", &later.payload)
         })

@@ -36,7 +36,7 @@ pub struct Ring {
     epoch: Epoch,
     /// The offset of the first entry, or of the next message if there are no entries.
     first: u64,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<KeptMessage>,
     /// The texts of the entries, one behind the other.
     texts: VecDeque<u8>,
     /// The place in the sequence of all texts at which `texts` begins.
@@ -77,7 +77,7 @@ impl Marks {
 
 /// A message that is kept.
 #[derive(Debug)]
-pub(in crate::channel) struct Entry {
+pub(in crate::channel) struct KeptMessage {
     /// The place of its text in the sequence of all texts.
     start: u64,
     length: u32,
@@ -145,7 +145,7 @@ impl Ring {
 
     /// The memory that the messages take, in bytes.
     pub fn bytes(&self) -> usize {
-        self.texts.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.texts.capacity() + self.entries.capacity() * size_of::<KeptMessage>()
     }
 
     /// Returns `true` if messages are kept, or a join handler holds a position.
@@ -198,7 +198,7 @@ impl Ring {
         // A message is far smaller than 4 GiB: the queue of the channel takes no larger ones.
         let length = u32::try_from(text.len()).expect("a message is bounded far below 4 GiB");
         self.texts.extend(text);
-        self.entries.push_back(Entry { start, length, policy, at: self.now, excluded: excluded.map(Box::new) });
+        self.entries.push_back(KeptMessage { start, length, policy, at: self.now, excluded: excluded.map(Box::new) });
     }
 
     /// Returns `true` if the first message stays although the limits are exceeded by another one of so many bytes.
@@ -279,14 +279,14 @@ impl Ring {
     }
 
     /// The messages behind an offset that are kept, with their offsets.
-    pub(in crate::channel) fn after(&self, offset: u64) -> impl Iterator<Item = (u64, &Entry)> {
+    pub(in crate::channel) fn after(&self, offset: u64) -> impl Iterator<Item = (u64, &KeptMessage)> {
         let skipped = (offset + 1).saturating_sub(self.first);
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
         (self.first + skipped as u64..).zip(self.entries.iter().skip(skipped))
     }
 
     /// Appends the text of a message.
-    pub(in crate::channel) fn write(&self, entry: &Entry, out: &mut Vec<u8>) {
+    pub(in crate::channel) fn write(&self, entry: &KeptMessage, out: &mut Vec<u8>) {
         let from = (entry.start - self.start) as usize;
         let (front, back) = self.texts.as_slices();
         let Range { start, end } = from..from + entry.length as usize;
@@ -316,7 +316,7 @@ impl Ring {
     }
 }
 
-impl Entry {
+impl KeptMessage {
     pub(in crate::channel) fn length(&self) -> usize {
         self.length as usize
     }
@@ -344,7 +344,7 @@ mod tests {
     }
 
     fn kept(ring: &Ring, offset: u64) -> Vec<(u64, String)> {
-        let text = |(offset, entry): (u64, &Entry)| {
+        let text = |(offset, entry): (u64, &KeptMessage)| {
             let mut text = Vec::new();
             ring.write(entry, &mut text);
             (offset, String::from_utf8(text).expect("text"))
@@ -354,17 +354,17 @@ mod tests {
 
     /// A step of a history, and of the plain vector that it is compared with.
     #[derive(Clone, Debug)]
-    enum Step {
+    enum RingStep {
         Append(usize),
         Advance(u64),
         Clear,
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = RingStep> {
         prop_oneof![
-            12 => (0..40usize).prop_map(Step::Append),
-            2 => (0..600u64).prop_map(Step::Advance),
-            1 => Just(Step::Clear),
+            12 => (0..40usize).prop_map(RingStep::Append),
+            2 => (0..600u64).prop_map(RingStep::Advance),
+            1 => Just(RingStep::Clear),
         ]
     }
 
@@ -377,7 +377,7 @@ mod tests {
             let (mut model, mut top, mut now): (Vec<(u64, String, u64)>, u64, u64) = (Vec::new(), 0, 0);
             for step in steps {
                 match step {
-                    Step::Append(length) => {
+                    RingStep::Append(length) => {
                         top += 1;
                         let text = char::from(b'a' + (top % 26) as u8).to_string().repeat(length);
                         ring.append(text.as_bytes(), POLICY, None);
@@ -386,12 +386,12 @@ mod tests {
                             model.remove(0);
                         }
                     }
-                    Step::Advance(by) => {
+                    RingStep::Advance(by) => {
                         now += by;
                         ring.advance(now);
                         model.retain(|(_, _, sent)| sent + 1000 > now);
                     }
-                    Step::Clear => {
+                    RingStep::Clear => {
                         prop_assert_eq!(ring.clear(), model.len());
                         model.clear();
                     }
@@ -474,6 +474,6 @@ mod tests {
 
     #[test]
     fn an_entry_takes_32_bytes() {
-        assert_eq!(size_of::<Entry>(), 32);
+        assert_eq!(size_of::<KeptMessage>(), 32);
     }
 }

@@ -112,13 +112,13 @@ impl NodeMembership {
         // Jitter spreads the beats of nodes that were started or resumed together.
         let next = cx.now + cx.random.about(cx.settings.beat);
         cx.timers.set(Timer::Beat, next);
-        Beat { was_asleep, transitions: self.settle(cx, transitions) }
+        Beat { was_asleep, transitions: self.apply_own(cx, transitions) }
     }
 
     /// Notes a message of a node.
     pub(super) fn heard(&mut self, cx: &mut Context, node: &NodeId) -> Vec<NodeTransition> {
         let transitions = self.liveness.heard(node, cx.now);
-        self.settle(cx, transitions)
+        self.apply_own(cx, transitions)
     }
 
     /// Notes a message of the valid incarnation of a node. Returns `false` if it is another one, or the node unknown:
@@ -130,7 +130,7 @@ impl NodeMembership {
     /// Notes a `Hello` of a node.
     pub(super) fn hello(&mut self, cx: &mut Context, node: &NodeId) -> Vec<NodeTransition> {
         let transitions = self.liveness.hello(node, cx.now);
-        self.settle(cx, transitions)
+        self.apply_own(cx, transitions)
     }
 
     /// Sends `Hello` to a new node, so that it knows this one before the next beat. With leases the table makes nodes
@@ -144,14 +144,14 @@ impl NodeMembership {
     /// Notes the `Bye` of a node that stops.
     pub(super) fn leave(&mut self, cx: &mut Context, node: &NodeId) -> Vec<NodeTransition> {
         let transitions = self.liveness.leave(node, cx.now);
-        self.settle(cx, transitions)
+        self.apply_own(cx, transitions)
     }
 
     /// Notes a `Down`: a report of another node that the lease of `node` has expired.
     pub(super) fn down(&mut self, cx: &mut Context, node: &NodeId) -> Vec<NodeTransition> {
         if self.liveness.beats() {
             let transitions = self.liveness.down(node, cx.now);
-            return self.settle(cx, transitions);
+            return self.apply_own(cx, transitions);
         }
         // A report may be late or forged. It only leads to an early query of the table of leases, which decides.
         if self.liveness.living(&node.name).as_ref() == Some(node) {
@@ -173,7 +173,7 @@ impl NodeMembership {
                 cx.announce(NodeEvent::Down(node.clone()));
             }
         }
-        self.settle(cx, transitions)
+        self.apply_own(cx, transitions)
     }
 
     /// Reports another incarnation of this node's name, if `node` is one that was not reported yet.
@@ -200,7 +200,7 @@ impl NodeMembership {
     }
 
     /// Handles the transitions that concern membership alone, and returns the others.
-    fn settle(&mut self, cx: &mut Context, transitions: Vec<NodeTransition>) -> Vec<NodeTransition> {
+    fn apply_own(&mut self, cx: &mut Context, transitions: Vec<NodeTransition>) -> Vec<NodeTransition> {
         let mut rest = Vec::with_capacity(transitions.len());
         for transition in transitions {
             match transition {

@@ -168,12 +168,12 @@ impl Record {
                 vec![user]
             }
             // A gap, or nothing to apply the change to: only the version is noted, and the owner is queried.
-            _ => self.hear(at),
+            _ => self.note_version(at),
         }
     }
 
     /// Notes that the owner has reached `at`. Returns the users of an earlier incarnation, which are gone.
-    pub fn hear(&mut self, at: At) -> Vec<UserId> {
+    pub fn note_version(&mut self, at: At) -> Vec<UserId> {
         self.fresh |= at >= self.at;
         let ended = self.supersede(at.incarnation);
         if at.incarnation == self.at.incarnation {
@@ -208,7 +208,7 @@ impl Record {
         if at < self.at {
             return Vec::new();
         }
-        let ended = self.hear(at);
+        let ended = self.note_version(at);
         // An unknown record at this very version is not behind by number: doubt makes it so, and the owner is queried.
         if self.known_at() != Some(at)
             && let Content::Unknown = self.content

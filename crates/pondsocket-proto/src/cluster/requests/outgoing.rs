@@ -124,7 +124,7 @@ impl Requests {
         let inboxes = if is_known { &[][..] } else { &awaited };
         cx.publish_and_send(&key, inboxes, body, ext);
         cx.effects.push(Effect::Foreign(key, user, ForeignUpdate::Left));
-        self.settle(cx, directory, id);
+        self.answer_if_certain(cx, directory, id);
     }
 
     /// Requests a change of a user from the nodes that have it. They have to be known first: foreign nodes create a
@@ -167,7 +167,7 @@ impl Requests {
         let (body, foreign) = update.into_messages(&user, assigns);
         if !is_open_ended {
             cx.send_to_all(&owners, &key, body, ext);
-            return self.settle(cx, directory, id);
+            return self.answer_if_certain(cx, directory, id);
         }
         // The owners of our kind are subscribed to the topic as well, and get the request there.
         cx.publish_with(&key, body, ext);
@@ -192,7 +192,7 @@ impl Requests {
         let body = Body::UserGetRequest { user: (&user).into(), request: name, from_node };
         cx.send_to_all(&awaited, &key, body, ext);
         self.ask_silent_nodes(cx, directory, id);
-        self.settle(cx, directory, id);
+        self.answer_if_certain(cx, directory, id);
     }
 
     fn list(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64, key: ChannelKey) {
@@ -205,7 +205,7 @@ impl Requests {
             cx.send_to(node, Body::Repair(vec![key.clone()]));
         }
         self.ask_silent_nodes(cx, directory, id);
-        self.settle(cx, directory, id);
+        self.answer_if_certain(cx, directory, id);
     }
 
     /// Queries the nodes that have no inbox. They answer on the channel's topic, so the query is sent once this node is
@@ -272,7 +272,7 @@ impl Requests {
             *done |= verdict == Verdict::Done;
             *refused |= verdict == Verdict::Refused;
         }
-        self.settle(cx, directory, id);
+        self.answer_if_certain(cx, directory, id);
     }
 
     /// Notes that a node has the user of a query.
@@ -294,7 +294,7 @@ impl Requests {
             let (assigns, presence) = (cx.limits.assigns(assigns), cx.limits.presence(presence));
             found.push((holder, Entry { assigns, presence, joined }));
         }
-        self.settle(cx, directory, id);
+        self.answer_if_certain(cx, directory, id);
     }
 
     /// Notes that the snapshot of a node's users in a channel is complete.
@@ -310,7 +310,7 @@ impl Requests {
         let ids: Vec<_> = self.pending.iter().filter(|(_, it)| is_it(it)).map(|(id, _)| *id).collect();
         for id in ids {
             self.pending.entry(id).and_modify(|pending| drop(pending.awaited.take(from)));
-            self.settle(cx, directory, id);
+            self.answer_if_certain(cx, directory, id);
         }
     }
 
@@ -332,11 +332,11 @@ impl Requests {
                 ids.push(*id);
             }
         }
-        ids.into_iter().for_each(|id| self.settle(cx, directory, id));
+        ids.into_iter().for_each(|id| self.answer_if_certain(cx, directory, id));
     }
 
     /// Answers a request, if no missing answer can change the result.
-    fn settle(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
+    fn answer_if_certain(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
         // Also a `Find` with a result waits for all nodes of our kind, since the user may be on several.
         let Some(pending) = self.pending.get(&id).filter(|pending| pending.awaited.is_empty()) else { return };
         let answer = match &pending.goal {

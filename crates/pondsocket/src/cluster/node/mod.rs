@@ -110,7 +110,7 @@ pub(crate) struct Node {
     /// The names of the other live nodes, for the application.
     peers: Mutex<Vec<Arc<str>>>,
     meter: Meter,
-    /// `true` once the core has told other nodes that this one stops.
+    /// `true` once the core has published that this node stops.
     has_stopped: watch::Sender<bool>,
     tasks: OnceLock<Tasks>,
 }

@@ -93,7 +93,7 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
             alarm.as_mut().reset(until);
         }
         tokio::select! {
-            // Messages first: a late tick would otherwise judge nodes whose messages wait in the queue.
+            // Messages first: a late tick would otherwise hide nodes whose messages wait in the queue.
             biased;
             taken = events.next_batch(&mut batch, EVENTS) => if taken == 0 { return },
             () = &mut woken => woken.set(node.woken.notified()),
@@ -136,8 +136,8 @@ impl Node {
     }
 
     /// Translates an event of the bus.
-    fn read<'a>(&self, event: &'a BusEvent) -> Option<Work<'a>> {
-        Some(Work::Input(match event {
+    fn read<'a>(&self, event: &'a BusEvent) -> Option<CoreInput<'a>> {
+        Some(CoreInput::Input(match event {
             // The queue is opened before the core handles `Up`, since it refuses messages of the core while the bus is
             // down.
             BusEvent::Up { .. } => {
@@ -164,7 +164,7 @@ impl Node {
             // The bus delivers this node's own messages on topics to which it is subscribed.
             BusEvent::Message { data, .. } if self.identity().has_written(data) => return None,
             BusEvent::Message { topic, data } => match ReceivedMessage::read(&self.topics, topic, data) {
-                Some(message) => return Some(Work::Message { topic, data, message }),
+                Some(message) => return Some(CoreInput::Message { topic, data, message }),
                 None => self.decode(topic, data)?,
             },
         }))
@@ -214,22 +214,22 @@ impl Node {
         // Deferred outputs are older than these inputs.
         let deferred = std::mem::take(&mut *self.deferred.lock());
         let mut hosts = Hosts::of(self);
-        let mut work: Vec<_> = inputs.into_iter().map(Work::Input).collect();
+        let mut work: Vec<_> = inputs.into_iter().map(CoreInput::Input).collect();
         work.reserve(events.len() + 1);
-        work.extend(deferred.into_iter().filter_map(|output| self.carry_out(output, &mut hosts)).map(Work::Input));
+        work.extend(deferred.into_iter().filter_map(|output| self.carry_out(output, &mut hosts)).map(CoreInput::Input));
         // Read before the core is locked, because channels wait for that lock.
         work.extend(events.iter().filter_map(|event| self.read(event)));
-        work.push(Work::Input(Input::Tick));
+        work.push(CoreInput::Input(Input::Tick));
         let (mut outputs, mut results) = (Vec::new(), Vec::with_capacity(work.len()));
         while !work.is_empty() {
             let now = self.clock.now();
             let mut core = self.core.lock();
             for work in work.drain(..) {
                 let input = match work {
-                    Work::Input(input) => Some(input),
-                    Work::Message { topic, data, message } => match core.admit(topic, &message, now) {
+                    CoreInput::Input(input) => Some(input),
+                    CoreInput::Message { topic, data, message } => match core.admit(topic, &message, now) {
                         Admission::Deliver => {
-                            results.push(ToDo::Deliver(message));
+                            results.push(CoreDecision::Deliver(message));
                             None
                         }
                         Admission::Drop => None,
@@ -238,7 +238,7 @@ impl Node {
                 };
                 if let Some(input) = input {
                     core.handle(input, now, &mut outputs);
-                    self.publish(&mut outputs, now, |output| results.push(ToDo::Output(output)));
+                    self.publish(&mut outputs, now, |output| results.push(CoreDecision::Output(output)));
                 }
             }
             self.may_shorten.store(core.may_shorten(), Ordering::Relaxed);
@@ -246,8 +246,10 @@ impl Node {
             drop(core);
             for result in results.drain(..) {
                 match result {
-                    ToDo::Output(output) => work.extend(self.carry_out(output, &mut hosts).map(Work::Input)),
-                    ToDo::Deliver(message) => {
+                    CoreDecision::Output(output) => {
+                        work.extend(self.carry_out(output, &mut hosts).map(CoreInput::Input))
+                    }
+                    CoreDecision::Deliver(message) => {
                         self.deliver(message.endpoint, message.channel, message.message(), &mut hosts)
                     }
                 }
@@ -296,8 +298,8 @@ impl Node {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "node left");
                 self.set_peer(&name, false);
             }
-            NodeOutput::NameConflict(twin) => {
-                let (node, incarnation) = (&*twin.name, twin.incarnation);
+            NodeOutput::NameConflict(other) => {
+                let (node, incarnation) = (&*other.name, other.incarnation);
                 tracing::warn!(target: "pondsocket::cluster", node, incarnation, "another node runs under this name");
                 self.count(ClusterEvent::NameTaken);
             }
@@ -324,8 +326,8 @@ impl Node {
     }
 }
 
-/// Work for the core.
-enum Work<'a> {
+/// An input of the core, or a message that the core may admit.
+enum CoreInput<'a> {
     Input(Input),
     /// A message for users, which the core may admit without decoding all of it.
     Message {
@@ -336,7 +338,7 @@ enum Work<'a> {
 }
 
 /// A decision of the core, executed after the core is unlocked.
-enum ToDo<'a> {
+enum CoreDecision<'a> {
     Output(NodeOutput),
     Deliver(ReceivedMessage<'a>),
 }

@@ -41,11 +41,11 @@ pub(super) enum Due {
     Silent,
     /// The peer has taken nothing, or not closed, for `write_wait`: the transport is closed.
     Stalled,
-    /// The outbox was over its bounds for `send_timeout`: the peer is told that it is too slow.
+    /// The outbox was over its bounds for `send_timeout`: the connection is closed as too slow.
     TooSlow,
-    /// The receive queue was full for `write_wait`: the peer is told that it sends too many messages.
+    /// The receive queue was full for `write_wait`: the connection is closed for too many messages.
     TooManyMessages,
-    /// The connection has held much of the exhausted memory for `write_wait`: the peer is told so.
+    /// The connection has held much of the exhausted memory for `write_wait`: the connection is closed for that.
     OutOfMemory,
     Ping,
     Heartbeat,

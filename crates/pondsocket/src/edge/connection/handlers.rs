@@ -10,10 +10,9 @@ use pondsocket_proto::wire::{ClientText, Resume, take_resume};
 use tokio::time::Instant;
 use tracing::debug_span;
 
-use super::requests::Request;
 use super::running::{HandlerTask, RunningHandler, TaskKind};
 use super::session::{Session, fresh_request_id};
-use super::subscription::SubscriptionId;
+use super::subscription::{Request, SubscriptionId};
 use crate::channel::Channel;
 use crate::context::{
     Call, ChannelMembership, EventContext, EventMessage, JoinContext, JoinHistory, Joined, LeaveReason,

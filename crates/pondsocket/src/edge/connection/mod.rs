@@ -10,7 +10,6 @@
 mod deadlines;
 mod handlers;
 mod replies;
-mod requests;
 mod running;
 mod session;
 mod subscription;
@@ -37,8 +36,7 @@ use crate::limits::gauge::Permit;
 use crate::limits::memory::{Account, MemoryWait, Pressure, SHARE};
 use crate::metrics::{CloseReason, Limit};
 
-pub(crate) use requests::ReadPause;
-pub(crate) use session::Session;
+pub(crate) use session::{ReadPause, Session};
 
 use deadlines::{Condition, Deadlines, Due, Situation};
 

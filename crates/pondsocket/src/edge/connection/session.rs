@@ -10,9 +10,8 @@ use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
 
-use super::requests::{QueuedRequests, ReadPause, Request};
 use super::running::{RunningHandler, TaskKind};
-use super::subscription::{Backlog, EndedMembership, SubscriptionId, Subscriptions};
+use super::subscription::{Backlog, EndedMembership, QueuedRequests, Request, SubscriptionId, Subscriptions};
 use crate::context::{ChannelMembership, EventMessage};
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::closing::{Close, Closure};
@@ -45,6 +44,17 @@ pub(crate) struct Session {
     /// True if a queued request was started since the last call of `take_progress`.
     progressed: bool,
     departed: bool,
+}
+
+/// A limit that a connection has reached, so that it is not read until there is room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ReadPause {
+    /// `receive_channel_buffer` messages are queued.
+    Messages,
+    /// `receive_bytes` are queued.
+    Bytes,
+    /// `max_pending_joins` joins are undecided.
+    Joins,
 }
 
 impl Session {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use pondsocket_proto::channel::Departure;
 use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::wire::client::MalformedMessage;
 
-use super::requests::{QueuedRequests, Request};
-use crate::context::ChannelMembership;
+use crate::context::{ChannelMembership, EventMessage};
+use crate::error::Error;
 
 /// The number of channels up to which a name is found by comparing it with all of them. That is faster than to hash it, and
 /// needs no memory.
@@ -173,5 +174,62 @@ mod tests {
                 prop_assert_eq!(places.len(), known.len());
             }
         }
+    }
+}
+
+/// A client's request in a channel.
+#[derive(Debug)]
+pub(super) enum Request {
+    Join {
+        request_id: Arc<str>,
+        payload: Arc<str>,
+    },
+    /// A malformed join. It is declined, unless the connection is a member at its turn.
+    MalformedJoin {
+        malformed: Box<MalformedMessage>,
+        error: Error,
+    },
+    Event(EventMessage),
+    Leave {
+        request_id: Box<str>,
+    },
+}
+
+impl Request {
+    /// The size of the message in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Request::Join { request_id, payload } => request_id.len() + payload.len(),
+            Request::MalformedJoin { malformed, .. } => malformed.bytes(),
+            Request::Event(message) => message.bytes(),
+            Request::Leave { request_id } => request_id.len(),
+        }
+    }
+
+    pub(super) fn is_join(&self) -> bool {
+        matches!(self, Request::Join { .. } | Request::MalformedJoin { .. })
+    }
+}
+
+/// The counts of the queued messages of a connection, in all its channels.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct QueuedRequests {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+    /// The number of joins among the messages.
+    pub(super) joins: usize,
+}
+
+impl QueuedRequests {
+    pub(super) fn add(&mut self, request: &Request) {
+        self.messages += 1;
+        self.bytes += request.bytes();
+        self.joins += usize::from(request.is_join());
+    }
+
+    pub(super) fn remove(&mut self, request: &Request) {
+        self.messages -= 1;
+        self.bytes -= request.bytes();
+        self.joins -= usize::from(request.is_join());
     }
 }

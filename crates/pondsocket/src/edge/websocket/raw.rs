@@ -365,7 +365,7 @@ impl Driver {
         self.broken = true;
         let (code, text) = (error.close_code(), error.to_string());
         self.count(|metrics, me| metrics.connection_error(me, &text));
-        if code == 1009 {
+        if matches!(error, ProtocolError::TooLarge { .. }) {
             self.reached(Limit::MessageSize);
         }
         let mut answer = Vec::new();

@@ -115,7 +115,7 @@ impl Transport for WebSocketTransport {
 fn refuse(handle: &ConnectionHandle, error: ProtocolError) {
     let (code, text) = (error.close_code(), error.to_string());
     handle.count(|metrics, me| metrics.connection_error(me, &text));
-    if code == 1009 {
+    if matches!(error, ProtocolError::TooLarge { .. }) {
         handle.reached(Limit::MessageSize);
     }
     handle.close(Close::Violation(Closure { code, text: text.into(), reason: CloseReason::Protocol }));

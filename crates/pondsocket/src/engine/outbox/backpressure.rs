@@ -136,16 +136,16 @@ mod tests {
         let now = start() + PACING.wait;
         assert_eq!(outbox.wait(Waker::noop(), BOUNDS, now, now), RoomWait::TimedOut);
         assert!(outbox.lag(BOUNDS).is_some_and(|lag| lag.left_behind && lag.since == start()));
-        let verdicts: Vec<_> = (0..60).map(|_| deliver_at(&mut outbox, "y", now)).collect();
-        assert!(verdicts[..59].iter().all(|verdict| verdict.as_ref().is_ok_and(|pushed| pushed.accepted)));
-        assert_eq!(verdicts[59], Err(TOO_SLOW), "sixteen times as many frames");
+        let outcomes: Vec<_> = (0..60).map(|_| deliver_at(&mut outbox, "y", now)).collect();
+        assert!(outcomes[..59].iter().all(|outcome| outcome.as_ref().is_ok_and(|pushed| pushed.accepted)));
+        assert_eq!(outcomes[59], Err(TOO_SLOW), "sixteen times as many frames");
         let mut outbox = self::outbox();
         let large = "x".repeat(600);
         let later = now + PACING.wait;
-        let verdicts: Vec<_> =
+        let outcomes: Vec<_> =
             (0..7).map(|count| deliver_at(&mut outbox, &large, if count < 2 { now } else { later })).collect();
-        assert!(verdicts[..6].iter().all(|verdict| verdict.as_ref().is_ok_and(|pushed| pushed.accepted)));
-        assert_eq!(verdicts[6], Err(TOO_SLOW), "four times as many bytes");
+        assert!(outcomes[..6].iter().all(|outcome| outcome.as_ref().is_ok_and(|pushed| pushed.accepted)));
+        assert_eq!(outcomes[6], Err(TOO_SLOW), "four times as many bytes");
     }
 
     #[test]

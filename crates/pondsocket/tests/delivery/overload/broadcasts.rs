@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::client_async;
 
-use super::{Heard, TIMEOUT, member, patient, reader, said, served, stop, text};
+use super::{ReadSummary, TIMEOUT, member, patient, reader, said, served, stop, text};
 
 /// Publishes this many messages as fast as the server takes them, and reads at the same time.
-fn publisher(peer: Peer, count: usize, size: usize) -> JoinHandle<Heard> {
+fn publisher(peer: Peer, count: usize, size: usize) -> JoinHandle<ReadSummary> {
     tokio::spawn(async move {
         let (mut sink, mut stream) = peer.socket.split();
         let filler = "x".repeat(size);
@@ -28,7 +28,7 @@ fn publisher(peer: Peer, count: usize, size: usize) -> JoinHandle<Heard> {
             }
             sink.flush().await.expect("the server reads");
         };
-        let mut heard = Heard::default();
+        let mut heard = ReadSummary::default();
         let read = async {
             while heard.said.len() < count {
                 match stream.next().await {
@@ -55,7 +55,7 @@ async fn a_reading_client_receives_10_000_broadcasts_sent_at_once() {
     let mut stream = EventPeer::connect(address, "/?name=stream").await;
     stream.join("/room/1", json!({})).await;
     let stream = tokio::spawn(async move {
-        let mut heard = Heard::default();
+        let mut heard = ReadSummary::default();
         while heard.said.len() < COUNT {
             heard.note(&stream.next().await);
         }
@@ -104,7 +104,7 @@ async fn throttled(address: SocketAddr, bytes: usize, pause: Duration) -> JoinHa
     socket.send(Message::text(message.to_string())).await.expect("the server reads");
     while !text(&mut socket).await.expect("open").contains("ACKNOWLEDGE") {}
     tokio::spawn(async move {
-        let mut heard = Heard::default();
+        let mut heard = ReadSummary::default();
         while let Some(text) = text(&mut socket).await {
             let message: Value = serde_json::from_str(&text).expect("JSON");
             if message["event"] == "stop" {

@@ -114,7 +114,7 @@ fn frame(event: &str, id: usize, payload: &Value) -> Vec<u8> {
 
 /// A summary of the messages that a member has read.
 #[derive(Debug, Default)]
-struct Heard {
+struct ReadSummary {
     /// The numbers of the changes of each user, in the order of their arrival.
     changes: HashMap<String, Vec<usize>>,
     /// The last whole list: its users, with the number of each.
@@ -126,7 +126,7 @@ struct Heard {
     said: Vec<usize>,
 }
 
-impl Heard {
+impl ReadSummary {
     fn note(&mut self, message: &Value) {
         let payload = &message["payload"];
         let number = |value: &Value| value["number"].as_u64().expect("a number") as usize;
@@ -152,9 +152,9 @@ impl Heard {
 }
 
 /// Reads until the test ends it, or fails.
-fn reader(mut peer: Peer) -> JoinHandle<(Heard, Peer)> {
+fn reader(mut peer: Peer) -> JoinHandle<(ReadSummary, Peer)> {
     tokio::spawn(async move {
-        let mut heard = Heard::default();
+        let mut heard = ReadSummary::default();
         let reading = async {
             loop {
                 match peer.message().await {

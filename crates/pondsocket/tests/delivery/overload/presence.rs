@@ -9,7 +9,7 @@ use testkit::{Peer, eventually, serve};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Heard, PausedMember, TIMEOUT, frame, member, patient, presence, reader, served, stop};
+use super::{PausedMember, ReadSummary, TIMEOUT, frame, member, patient, presence, reader, served, stop};
 
 /// One member changes its presence this many times in one write. All members only read from then on.
 async fn changes_at_once(members: usize, size: usize, changes: usize) {
@@ -161,7 +161,7 @@ async fn a_list_is_repeated_within_a_delivery_up_to_a_size() {
         for number in 1..=20 {
             channel.update_presence("ada", &presence("ada", number, 100)).await.expect("a member");
         }
-        let mut heard = Heard::default();
+        let mut heard = ReadSummary::default();
         while heard.changes.get("ada").is_none_or(|changes| changes.last() != Some(&20)) {
             heard.note(&ada.next().await.expect("it reads"));
         }
@@ -170,8 +170,8 @@ async fn a_list_is_repeated_within_a_delivery_up_to_a_size() {
 }
 
 /// The messages about `ada` until this number, and the last of them.
-async fn heard_until(member: &mut PausedMember, number: usize) -> Heard {
-    let mut heard = Heard::default();
+async fn heard_until(member: &mut PausedMember, number: usize) -> ReadSummary {
+    let mut heard = ReadSummary::default();
     while heard.changes.get("ada").is_none_or(|changes| changes.last() != Some(&number)) {
         heard.note(&member.next().await.expect("it reads"));
     }
@@ -239,7 +239,7 @@ async fn a_storm_of_joins_into_a_large_channel_sends_one_list_in_each_interval()
         sleep(Duration::from_millis(2)).await;
     }
     let _members = joining.join_all().await;
-    let (mut heard, mut lists) = (Heard::default(), 0);
+    let (mut heard, mut lists) = (ReadSummary::default(), 0);
     while heard.list.len() <= CROWD {
         let partial = heard.partial;
         heard.note(&first.next().await.expect("it reads"));

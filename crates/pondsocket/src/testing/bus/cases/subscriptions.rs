@@ -103,7 +103,7 @@ pub async fn a_topic_removed_and_added_at_once_stays_subscribed(subject: &dyn Bu
         node.bus.update_subscriptions(&[], &["a".into()]);
         node.subscribe(&["a".into()]).await;
         let data = format!("round {round}");
-        settle(&mut node, &data).await;
+        drain(&mut node, &data).await;
     }
 }
 
@@ -160,7 +160,7 @@ async fn assert_silent(node: &mut TestNode, silent: &str, marker: &str) {
 }
 
 /// Publishes on topic `a` until the message is delivered: the confirmation may have been for an earlier call.
-async fn settle(node: &mut TestNode, data: &str) {
+async fn drain(node: &mut TestNode, data: &str) {
     let deadline = deadline();
     for attempt in 0.. {
         let data = format!("{data}, attempt {attempt}");
