@@ -23,7 +23,7 @@ use result::Outcome;
 pub(crate) use result::Results;
 use run::Run;
 use scenario::{SCENARIOS, Scenario};
-use server::{Environment, SERVERS, Server};
+use server::{Environment, RUNTIMES, SERVERS, Server};
 
 use crate::plan::Programs;
 
@@ -35,6 +35,8 @@ pub(crate) struct Selection {
     pub(crate) servers: Vec<String>,
     /// Includes the other servers, if none are named.
     pub(crate) peers: bool,
+    /// Our server on different runtimes in place of the servers.
+    pub(crate) runtimes: bool,
     pub(crate) repeats: usize,
     /// The number of rounds in which the other servers take part.
     pub(crate) peer_repeats: usize,
@@ -48,7 +50,7 @@ pub(crate) struct Selection {
 /// The names of all scenarios and servers, each with a description.
 pub(crate) fn list() -> String {
     let scenarios = SCENARIOS.iter().map(|scenario| format!("  {:<18} {}", scenario.name, scenario.about));
-    let servers = SERVERS.iter().map(|server| format!("  {:<18} {}", server.name, server.about));
+    let servers = SERVERS.iter().chain(&RUNTIMES[1..]).map(|server| format!("  {:<18} {}", server.name, server.about));
     let lines = ["scenarios:".to_owned()].into_iter().chain(scenarios).chain(["servers:".to_owned()]).chain(servers);
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -62,7 +64,8 @@ pub(crate) fn run(
     save: impl Fn(&Results) -> Result<()>,
 ) -> Result<Results> {
     let scenarios = chosen(SCENARIOS, &selection.scenarios, |scenario| scenario.name)?;
-    let mut servers = chosen(SERVERS, &selection.servers, |server| server.name)?;
+    let mut servers =
+        chosen(if selection.runtimes { RUNTIMES } else { SERVERS }, &selection.servers, |server| server.name)?;
     servers.retain(|server| selection.peers || !selection.servers.is_empty() || !server.is_peer());
     let folder = tempfile::tempdir()?;
     let identity = tls::Identity::new(folder.path())?;

@@ -163,6 +163,25 @@ pub(crate) const SERVERS: &[Server] = &[
     },
 ];
 
+/// Our server on different runtimes.
+pub(crate) const RUNTIMES: &[Server] = &[
+    runtime(OURS, "the contract server on one multi-threaded runtime, with `global_queue_interval` 1", &[]),
+    runtime("ours, 2 shards", "the same with two shards", &[("SHARDS", "2")]),
+    runtime("ours, queue 31", "`global_queue_interval` 31", &[("GLOBAL_QUEUE_INTERVAL", "31")]),
+    runtime("ours, events 16", "`event_interval` 16 instead of 61", &[("EVENT_INTERVAL", "16")]),
+    // Has no effect unless the contract server is built with `RUSTFLAGS="--cfg tokio_unstable"`.
+    runtime("ours, no LIFO", "`disable_lifo_slot`", &[("LIFO_SLOT", "off")]),
+];
+
+const fn runtime(
+    name: &'static str,
+    about: &'static str,
+    variables: &'static [(&'static str, &'static str)],
+) -> Server {
+    let program = Program::Ours("contract");
+    Server { name, about, program, variables, dialect: Dialect::Pond, blank: |_| None }
+}
+
 fn socket_io_lacks(scenario: &Scenario) -> Option<&'static str> {
     match scenario.transport {
         Transport::EventStream => Some("its other transport is long polling"),
