@@ -80,9 +80,9 @@ struct SuiteArgs {
     /// Include the other servers, which `bench/peers/build` has built.
     #[arg(long)]
     peers: bool,
-    /// Compare our server on different runtimes. Neither the server nor the load is pinned to a core.
-    #[arg(long)]
-    runtimes: bool,
+    /// Compare something else than servers.
+    #[arg(long, value_enum, default_value_t = suite::Compared::Servers)]
+    compare: suite::Compared,
     /// The number of rounds. In each, every server runs once in every scenario.
     #[arg(long, default_value_t = 6)]
     repeats: usize,
@@ -161,14 +161,14 @@ fn run(suite: &SuiteArgs, programs: Programs, json: bool) -> Result<()> {
         scenarios: suite.scenarios.clone(),
         servers: suite.servers.clone(),
         peers: suite.peers,
-        runtimes: suite.runtimes,
+        compare: suite.compare,
         repeats: suite.repeats,
         peer_repeats: suite.peer_repeats.unwrap_or(suite.repeats),
         lasting: Duration::from_secs_f64(suite.seconds),
         seed: suite.seed,
         note: suite.note.clone(),
     };
-    let core = if suite.runtimes { None } else { pin_load() };
+    let core = if suite.compare == suite::Compared::Runtimes { None } else { pin_load() };
     let save = |results: &Results| suite.out.as_ref().map_or(Ok(()), |folder| results.write(folder));
     let results = suite::run(&selection, programs, core, progress_bar, save)?;
     if json {

@@ -23,9 +23,30 @@ use result::Outcome;
 pub(crate) use result::Results;
 use run::Run;
 use scenario::{SCENARIOS, Scenario};
-use server::{Environment, RUNTIMES, SERVERS, Server};
+use server::{Environment, RUNTIMES, SERVERS, SYSTEM_CALLS, Server};
 
 use crate::plan::Programs;
+
+/// The list from which servers are selected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum Compared {
+    /// Our server, the limit server and those of others.
+    Servers,
+    /// Our server on different runtimes. Neither the server nor the load is pinned to a core.
+    Runtimes,
+    /// The limit server with different system calls.
+    SystemCalls,
+}
+
+impl Compared {
+    fn servers(self) -> &'static [Server] {
+        match self {
+            Compared::Servers => SERVERS,
+            Compared::Runtimes => RUNTIMES,
+            Compared::SystemCalls => SYSTEM_CALLS,
+        }
+    }
+}
 
 /// The scenarios, the servers and the number of rounds of one run of the suite.
 pub(crate) struct Selection {
@@ -35,8 +56,7 @@ pub(crate) struct Selection {
     pub(crate) servers: Vec<String>,
     /// Includes the other servers, if none are named.
     pub(crate) peers: bool,
-    /// Our server on different runtimes in place of the servers.
-    pub(crate) runtimes: bool,
+    pub(crate) compare: Compared,
     pub(crate) repeats: usize,
     /// The number of rounds in which the other servers take part.
     pub(crate) peer_repeats: usize,
@@ -49,8 +69,12 @@ pub(crate) struct Selection {
 
 /// The names of all scenarios and servers, each with a description.
 pub(crate) fn list() -> String {
-    let scenarios = SCENARIOS.iter().map(|scenario| format!("  {:<18} {}", scenario.name, scenario.about));
-    let servers = SERVERS.iter().chain(&RUNTIMES[1..]).map(|server| format!("  {:<18} {}", server.name, server.about));
+    let scenarios = SCENARIOS.iter().map(|scenario| format!("  {:<20} {}", scenario.name, scenario.about));
+    let servers = SERVERS
+        .iter()
+        .chain(&RUNTIMES[1..])
+        .chain(&SYSTEM_CALLS[1..])
+        .map(|server| format!("  {:<20} {}", server.name, server.about));
     let lines = ["scenarios:".to_owned()].into_iter().chain(scenarios).chain(["servers:".to_owned()]).chain(servers);
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -64,9 +88,9 @@ pub(crate) fn run(
     save: impl Fn(&Results) -> Result<()>,
 ) -> Result<Results> {
     let scenarios = chosen(SCENARIOS, &selection.scenarios, |scenario| scenario.name)?;
-    let mut servers =
-        chosen(if selection.runtimes { RUNTIMES } else { SERVERS }, &selection.servers, |server| server.name)?;
-    servers.retain(|server| selection.peers || !selection.servers.is_empty() || !server.is_peer());
+    let mut servers = chosen(selection.compare.servers(), &selection.servers, |server| server.name)?;
+    let all = selection.peers || selection.compare != Compared::Servers;
+    servers.retain(|server| all || !selection.servers.is_empty() || !server.is_peer());
     let folder = tempfile::tempdir()?;
     let identity = tls::Identity::new(folder.path())?;
     let environment = Environment {

@@ -24,6 +24,7 @@ pub(crate) struct Server {
 }
 
 /// The program of a server.
+#[derive(Eq, PartialEq)]
 enum Program {
     /// Beside the runner.
     Ours(&'static str),
@@ -173,6 +174,28 @@ pub(crate) const RUNTIMES: &[Server] = &[
     runtime("ours, no LIFO", "`disable_lifo_slot`", &[("LIFO_SLOT", "off")]),
 ];
 
+/// The limit server with different system calls.
+pub(crate) const SYSTEM_CALLS: &[Server] = &[
+    limit(LIMIT, "epoll and `write(2)`", Program::Ours("limit"), &[]),
+    limit("limit, io_uring", "tokio-uring (`bench/uring`)", URING, &[]),
+    limit("limit, io_uring coop", "the same with `setup_coop_taskrun`", URING, &[("COOPERATIVE", "1")]),
+];
+
+const URING: Program = Program::Peer("../uring/target/release/bench-uring");
+
+const fn limit(
+    name: &'static str,
+    about: &'static str,
+    program: Program,
+    variables: &'static [(&'static str, &'static str)],
+) -> Server {
+    let blank = |scenario: &Scenario| match scenario.load {
+        Load::Paced { .. } | Load::Saturated { .. } | Load::Echo { .. } => None,
+        _ => Some("only where messages are sent"),
+    };
+    Server { name, about, program, variables, dialect: Dialect::Pond, blank }
+}
+
 const fn runtime(
     name: &'static str,
     about: &'static str,
@@ -205,7 +228,10 @@ impl Server {
         let file = self.file(environment);
         let missing =
             !file.exists() || matches!(self.program, Program::Node(_)) && !file.with_file_name("node_modules").exists();
-        missing.then(|| format!("not built: bench/peers/build {}", self.name))
+        missing.then(|| match self.program {
+            URING => "not built: cargo build --release, in bench/uring".to_owned(),
+            _ => format!("not built: bench/peers/build {}", self.name),
+        })
     }
 
     /// The transport of its clients. The limit server has plain WebSockets only, which are the minimum for all transports.
