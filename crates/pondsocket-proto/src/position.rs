@@ -14,7 +14,7 @@ const FEWEST_DIGITS: usize = 6;
 /// The most digits of an epoch: every number that they can write fits in 64 bits.
 const MOST_DIGITS: usize = 11;
 
-/// One life of the history of a channel. Positions of different epochs are not comparable.
+/// The number of one instance of a channel's history. Positions of different epochs are not comparable.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Epoch(u64);
 

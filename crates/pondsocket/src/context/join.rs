@@ -163,9 +163,9 @@ impl JoinContext {
         self.channel().assigns_lossy()
     }
 
-    /// What the client missed since it was in the channel before, as of the begin of the join. [`Recovery::New`] if the
-    /// channel keeps no history ([`Lobby::history`](crate::Lobby::history)), or the client did not say that it was there
-    /// before. Messages that are sent while the handler runs are replayed as well, or arrive live.
+    /// The outcome for a client that was in the channel before, as of the begin of the join. [`Recovery::New`] if the
+    /// channel keeps no history ([`Lobby::history`](crate::Lobby::history)), or the client does not ask to
+    /// resume. Messages that are sent while the handler runs are replayed as well, or arrive live.
     ///
     /// An answer of [`Recovery::Resumed`] stays true until the join is decided, unless more than twice the limits of the
     /// history is sent meanwhile. The acknowledgement has the final outcome.

@@ -6,8 +6,8 @@ use pondsocket_proto::pattern::Pattern;
 use crate::error::{Error, Result};
 use crate::pond::registration::parse;
 
-/// The history of the channels of a lobby: their last broadcasts are kept, so that clients that were away get exactly what
-/// they missed. See [`Lobby::history`](crate::Lobby::history).
+/// The history of the channels of a lobby: their last broadcasts are kept, so that clients that were away get exactly the
+/// messages that they missed. See [`Lobby::history`](crate::Lobby::history).
 ///
 /// Kept are broadcasts to all members, and to all but one user or connection. Not kept are messages to some users,
 /// replies, errors and presence, and the events that are [left out](Self::without).
@@ -21,7 +21,7 @@ use crate::pond::registration::parse;
 /// chat.history(History::new().messages(500).ttl(Duration::from_secs(600)).without(["typing"]));
 ///
 /// async fn join(ctx: JoinContext) -> Result<Joined> {
-///     // Newcomers get the last 50 messages. A client that was away gets what it missed, however much that is.
+///     // New members get the last 50 messages. A client that was away gets all that it missed.
 ///     Ok(ctx.accept().replay_last(50))
 /// }
 /// ```

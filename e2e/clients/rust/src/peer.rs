@@ -90,7 +90,7 @@ impl Peer {
         until(&what, || self.received(event).len() >= count).await;
     }
 
-    /// What changed in the presence events of one kind.
+    /// The changes of the presence events of one kind.
     pub fn changed(&self, kind: PresenceEventType) -> Vec<Value> {
         let is_asked = |message: &PresenceMessage| message.event == kind;
         let presence = self.presence_events().into_iter().filter(is_asked);

@@ -100,7 +100,7 @@ impl<R> Channel<R> {
         }
     }
 
-    /// What a user that asks to resume missed, as of now.
+    /// The outcome for a user that asks to resume, as of now.
     pub fn recovery(&self, user: &UserId, resume: Option<Resume>) -> Recovery {
         match self.missed(user, resume) {
             Some(Ok((_, missed))) => Recovery::Resumed { missed, may_repeat: 0 },

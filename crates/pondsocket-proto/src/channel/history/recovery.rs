@@ -22,9 +22,9 @@ pub enum Recovery {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum GapReason {
-    /// More was sent than is kept.
+    /// More messages were sent since than are kept.
     Trimmed,
-    /// What was sent is older than what is kept.
+    /// Missed messages are older than those that are kept.
     Expired,
     /// The history is another one than that of the position: the channel was empty for longer than messages are kept, or
     /// the server was restarted.

@@ -84,7 +84,7 @@ pub(in crate::channel) struct KeptMessage {
     pub(in crate::channel) policy: DeliveryPolicy,
     /// The time at which it was sent, in milliseconds.
     at: u64,
-    /// The recipient that is left out. Boxed, because most messages leave nobody out.
+    /// The recipient that is left out. Boxed, because most messages exclude none.
     pub(in crate::channel) excluded: Option<Box<Exclusion>>,
 }
 

@@ -34,7 +34,7 @@ pub(super) struct DeliveryTask<L: Rules> {
 enum DeliveryStage {
     /// Spawned on the runtime of the channel.
     AtHome,
-    /// That runtime has ended: spawned on the current one.
+    /// Spawned on the current runtime, because that of the channel has ended.
     Here,
     /// A batch was taken.
     Begun,

@@ -6,11 +6,11 @@
 //! delivery (`flush.rs`).
 //!
 //! ```text
-//!  change --(lock: state, queue)--> Flusher --> flush --(the token lies there)--> DeliveryTask
+//!  change --(lock: state, queue)--> Flusher --> flush --(no task holds it)------> DeliveryTask
 //!                                                                                    |  ^
 //!                                                              take a portion, write |  | more is queued
 //!                                                                                    v  |
-//!                                              the token is laid down <--(queue empty)--'
+//!                                              the token is returned <---(queue empty)--'
 //! ```
 
 mod delivery;

@@ -186,7 +186,7 @@ fn publish_by(room: &LiveRoom, flusher: impl Flusher<ModelLobby>, text: &str) {
     assert!(matches!(sent, Ok(Ok(2))));
 }
 
-/// Nothing is queued, and the token lies there.
+/// The queue is empty, and no task holds the token.
 fn assert_quiet(room: &LiveRoom) {
     assert!(room.core.lock().is_quiet(), "something is stranded");
 }

@@ -1,4 +1,4 @@
-//! Who is here: the presence list and its changes.
+//! The presence list and its changes.
 
 use pondsocket_common::PresenceEventType::{Join, Leave, Update};
 use published_rust_client::{Peer, plain_room, settle, until};
