@@ -152,6 +152,7 @@ fn set_socket_options(stream: &TcpStream, server: &ServerContext) {
     {
         let options = &server.pond.common.options;
         let unacknowledged = options.pong_wait.max(options.write_wait);
+        // Without this option the client is only noticed later.
         let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(unacknowledged));
     }
 }

@@ -66,6 +66,7 @@ impl Tasks {
         self.stopper.stop();
         let bus = self.bus.lock().take();
         if let Some(bus) = bus {
+            // At the deadline the bus is dropped with its connections.
             let _ = timeout_at(deadline, bus).await;
         }
         self.others.iter().for_each(JoinHandle::abort);
