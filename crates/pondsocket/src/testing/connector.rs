@@ -172,6 +172,7 @@ impl Connector {
         *request.headers_mut() = self.headers_over(&[(HOST, "test"), (ACCEPT, "text/event-stream")])?;
         let response = self.send_request(request, StatusCode::OK).await?;
         let headers = headers_for(&self.headers_over(&[(HOST, "test")])?, response.headers())?;
+        // A connection of its own for requests, because that of the stream is busy with its response.
         let (stream, requests) = (response.into_body(), self.open_http().await?);
         Ok(ClientTransport::Events(Box::new(Events { stream, requests, uri, headers })))
     }
@@ -202,6 +203,7 @@ impl Connector {
 
     async fn open_websocket(&self, path: &str) -> Result<ClientTransport, OpenError> {
         let request = self.request(path)?;
+        // Read from the request, because a test may have set a key of its own.
         let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
         let response = self.send_request(request, StatusCode::SWITCHING_PROTOCOLS).await?;
         let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);

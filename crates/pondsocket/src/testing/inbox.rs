@@ -134,7 +134,9 @@ impl Inbox {
             }
             return;
         }
+        // Each mailbox gets a copy, so that two handles of one channel do not take messages from each other.
         let is_receiver = |mailbox: &&mut Mailbox| mailbox.open && mailbox.channel == message.channel;
+        // Noted and reported after the loop, because ending the connection needs the whole inbox.
         let mut full = false;
         for mailbox in self.mailboxes.values_mut().filter(is_receiver) {
             mailbox.messages.push_back(message.clone());

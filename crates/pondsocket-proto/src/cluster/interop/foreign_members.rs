@@ -81,6 +81,7 @@ impl ForeignMembers {
 
     /// Puts a user on the node that it has joined, wherever it was before.
     pub(super) fn join(&mut self, node: &Arc<str>, user: UserId, assigns: Assigns, presence: Option<Object>) {
+        // A join is newer than the leave before it, so lists may name the user again.
         self.left.take(&user);
         // The presence may have arrived before the join: some nodes publish in no particular order.
         let before = self.users.remove(&user).and_then(|member| member.presence);
@@ -90,6 +91,7 @@ impl ForeignMembers {
 
     /// Applies a list of all users that a node knows. Returns the users that this changes.
     pub(super) fn list(&mut self, node: &Arc<str>, users: Users, now: u64) -> Vec<UserId> {
+        // A node lists all users that it knows, so it no longer lists those that are missing.
         let mut changed = self.unlist_by(|user, by| by == node && !users.contains_key(user));
         for (user, entry) in users {
             if !self.left.contains(&user, now) && self.list_one(node, &user, entry.assigns, tracked(entry.presence)) {
@@ -154,6 +156,7 @@ impl ForeignMembers {
     pub(super) fn assign(&mut self, user: &UserId, assigns: Option<Assigns>, delta: Option<(String, Json)>) {
         let Some(member) = self.users.get_mut(user) else { return };
         match (assigns, delta) {
+            // The single change counts: the complete assigns beside it may be outdated.
             (_, Some((key, value))) => member.assigns.set(&key, value),
             (Some(assigns), None) => member.assigns = assigns,
             (None, None) => {}
@@ -226,6 +229,7 @@ impl Leavers {
         self.take(user);
         self.until.insert(user.clone(), now + self.time);
         self.order.push_back(user.clone());
+        // Bounded by number as well as by time, because users can leave and join again at any rate.
         while let Some(first) = self.order.front()
             && (self.order.len() > self.most || !self.contains(first, now))
         {

@@ -58,6 +58,7 @@ fn read_user(text: &str, name: &'static str) -> Result<UserState, Malformed> {
         id: user.id.user(name)?,
         assigns: user.assigns.map(|raw| read::assigns(raw.get(), name)).transpose()?.unwrap_or_default(),
         presence: user.presence.map(|raw| read::object(raw.get(), name)).transpose()?,
+        // Foreign nodes do not send it: 0 counts as the oldest join.
         joined: user.j.integer(name).unwrap_or(0),
     })
 }
@@ -113,6 +114,7 @@ fn write_user(out: &mut Vec<u8>, user: &UserState, presence: Option<&str>) {
         if let Some(presence) = presence {
             fields.json("presence", presence);
         }
+        // 0 is the value of a reader that does not find the field.
         if user.joined > 0 {
             fields.number("j", user.joined);
         }

@@ -177,6 +177,7 @@ impl Bus for MemoryBus {
             for topic in remove {
                 node.interest.remove(topic);
             }
+            // Not those that the same call removes again: `Subscribed` names topics that deliver.
             node.confirm(add.iter().filter(|topic| node.interest.contains(*topic)).cloned().collect());
         });
     }
@@ -268,6 +269,7 @@ impl HubState {
         let held = self.leases.keys().filter(|id| &*id.name == name).map(|id| id.incarnation);
         let last = held.chain(self.incarnations.get(name).copied()).max();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        // Above all earlier ones, also those that nodes have numbered by clocks that were ahead.
         let incarnation = last.map_or(0, |last| last + 1).max(now);
         self.renew(&NodeId { name: name.into(), incarnation }, ttl);
         incarnation
@@ -303,6 +305,7 @@ impl HubNode {
     fn down(&mut self, reason: &str) {
         self.inbound.in_flight.clear();
         self.since = Some(Instant::now());
+        // Without a delay: the loss of the connection overtakes what was in flight over it.
         if let Some(sink) = &self.sink {
             sink.push(BusEvent::Down { reason: BusError::new(BusErrorKind::Closed, reason) });
         }
@@ -337,6 +340,7 @@ impl HubNode {
             return sink.push(event);
         }
         let due = Instant::now() + inbound.delay;
+        // Never before an earlier event: a bus keeps the order of one publisher.
         let due = inbound.in_flight.back().map_or(due, |(last, _)| due.max(*last));
         inbound.in_flight.push_back((due, event));
         self.wake.notify_one();
