@@ -67,7 +67,7 @@ impl HistoryWorld {
         self.connections += 1;
         self.users.push(n);
         let user = user(n);
-        let join = Join { chain, resume, ..Join::new(recipient, connection, &user, "join") };
+        let join = Join { chain, resume: resume.map(Into::into), ..Join::new(recipient, connection, &user, "join") };
         let accepted = self.channel.join(join, &|_| DeliveryPolicy::BROADCAST);
         self.seats.insert(n, (accepted.slot, connection));
         accepted.recovery
@@ -275,12 +275,12 @@ fn more_than_one_join_replays_is_a_gap() {
     for _ in 0..3 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
-    assert_eq!(world.channel.recovery(&user(0), Some(Resume::From(at(0)))), Recovery::Gap(GapReason::TooMany));
+    assert_eq!(world.channel.recovery(&user(0), Some(Resume::From(at(0)).into())), Recovery::Gap(GapReason::TooMany));
     assert_eq!(
-        world.channel.recovery(&user(0), Some(Resume::From(at(1)))),
+        world.channel.recovery(&user(0), Some(Resume::From(at(1)).into())),
         Recovery::Resumed { missed: 2, may_repeat: 0 }
     );
-    assert_eq!(world.channel.recovery(&user(0), Some(Resume::FromUnknown)), Recovery::Gap(GapReason::Epoch));
+    assert_eq!(world.channel.recovery(&user(0), Some(Resume::FromUnknown.into())), Recovery::Gap(GapReason::Epoch));
 }
 
 #[test]
@@ -318,18 +318,18 @@ fn a_message_is_not_replayed_to_the_users_that_it_left_out() {
     world.send(&LocalTarget::ExceptConnection((slot, connection)), DeliveryPolicy::BROADCAST);
     world.send(&LocalTarget::ExceptUser("0".into()), DeliveryPolicy::BROADCAST);
     // The first connection of the user is in the channel, so the second one has not sent the message.
-    let missed = |world: &HistoryWorld| world.channel.recovery(&user(0), Some(Resume::From(at(0))));
+    let missed = |world: &HistoryWorld| world.channel.recovery(&user(0), Some(Resume::From(at(0)).into()));
     assert_eq!(missed(&world), Recovery::Resumed { missed: 1, may_repeat: 0 });
     world.leave(0);
     assert_eq!(missed(&world), Recovery::Resumed { missed: 0, may_repeat: 0 });
     let accepted = world
         .channel
-        .join(Join { resume: Some(Resume::From(at(0))), ..Join::new(99, second, &user(0), "second") }, &|_| {
+        .join(Join { resume: Some(Resume::From(at(0)).into()), ..Join::new(99, second, &user(0), "second") }, &|_| {
             DeliveryPolicy::BROADCAST
         });
     assert_eq!(accepted.replayed, 0);
     assert_eq!(
-        world.channel.recovery(&user(1), Some(Resume::From(at(0)))),
+        world.channel.recovery(&user(1), Some(Resume::From(at(0)).into())),
         Recovery::Resumed { missed: 2, may_repeat: 0 }
     );
 }

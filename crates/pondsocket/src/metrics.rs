@@ -130,6 +130,8 @@ reasons! {
         Stalled = "stalled",
         /// The client broke the WebSocket protocol, or sent a message over `max_message_size`.
         Protocol = "protocol",
+        /// The client has connected again with the key of the same session, and did not answer a ping on the older connection.
+        Superseded = "superseded",
         /// The client had `max_refusals` requests in a row refused, or as many as a `RateLimit` allows.
         RateLimit = "rate_limit",
     }
@@ -227,6 +229,8 @@ reasons! {
         MemoryFull = "memory_full",
         /// `history_bytes`: the history of a channel was emptied. Nothing was refused.
         History = "history",
+        /// `max_sessions`: the client has no session. Nothing was refused.
+        Sessions = "sessions",
         /// `pacing_wait` or `pacing_budget`: a channel stops waiting for a slow client. Nothing was refused.
         Pacing = "pacing",
         /// A [`RateLimit`](crate::RateLimit).

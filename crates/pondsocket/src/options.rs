@@ -287,6 +287,15 @@ options! {
         /// The most bytes of messages that all channels keep for clients that were away ([`Lobby::history`](crate::Lobby::history)).
         /// Above it the histories that were used longest ago are emptied: whoever resumes there has a gap. Default 256 MiB.
         history_bytes: usize = 256 * 1024 * 1024,
+        /// The time for which a session is kept after its connection has ended ([`Connected::session`](crate::Connected::session)).
+        /// Default 2 minutes.
+        resume_window: Duration = Duration::from_secs(120),
+        /// The shortest time between two pings that prove what the client of a session has received. A ping is sent only behind
+        /// messages that are kept, in the same write. A client that is cut off may get what it received since the last answered
+        /// ping twice. Default 1 s.
+        proof_interval: Duration = Duration::from_secs(1),
+        /// The most sessions of one endpoint. Above it further clients have none: they are not resumed. Default 200 000.
+        max_sessions: usize = 200_000,
         /// The total time for which a channel waits for members that prove to be too slow. It is regained at a tenth of a second
         /// per second. When it is spent, the channel waits for each such member for a fortieth of it. Default 4 s.
         pacing_budget: Duration = Duration::from_secs(4),
@@ -437,6 +446,7 @@ impl Options {
             ("channel_queue_bytes", self.channel_queue_bytes),
             ("memory_limit", self.memory_limit),
             ("history_bytes", self.history_bytes),
+            ("max_sessions", self.max_sessions),
         ];
         let zero = counts.iter().find(|(_, value)| *value == 0);
         zero.map_or(Ok(()), |(name, _)| Err(Error::bad_request(format!("{name} must not be zero"))))
@@ -452,6 +462,7 @@ impl Options {
             ("heartbeat", self.heartbeat.unwrap_or(MAX_TIMEOUT)),
             ("node_heartbeat", self.node_heartbeat),
             ("node_timeout", self.node_timeout),
+            ("resume_window", self.resume_window),
         ];
         if let Some((name, _)) = times.iter().find(|(_, value)| value.is_zero()) {
             return Err(Error::bad_request(format!("{name} must not be zero")));
@@ -460,6 +471,7 @@ impl Options {
             ("pacing_wait", self.pacing_wait),
             ("pacing_budget", self.pacing_budget),
             ("presence_interval", self.presence_interval),
+            ("proof_interval", self.proof_interval),
         ];
         if let Some((name, _)) = times.iter().chain(&waits).find(|(_, value)| *value > MAX_TIMEOUT) {
             return Err(Error::bad_request(format!("{name} must not be longer than a year")));

@@ -3,6 +3,7 @@ use std::ops::Range;
 use super::history::{Replays, Ring};
 use super::{Assigns, DeliveryPolicy, Seats, Slot};
 use crate::id::{ConnectionId, RequestId, UserId};
+use crate::position::Position;
 use crate::wire::{Object, PresenceKind, server};
 
 /// The recipients of a queued message.
@@ -116,6 +117,8 @@ pub struct Batch<R> {
     pub(super) filtered: bool,
     /// The members by slot, if the batch is filtered; else empty.
     pub(super) listeners: Vec<Option<Listener>>,
+    /// The position up to which recipients have everything with this batch, if messages of it are kept.
+    pub(super) position: Option<Position>,
     /// The kept messages that the batch replays.
     pub(super) replays: Option<Box<Replays>>,
 }
@@ -129,6 +132,7 @@ impl<R> Default for Batch<R> {
             weight: 0,
             filtered: false,
             listeners: Vec::new(),
+            position: None,
             replays: None,
         }
     }
@@ -163,6 +167,11 @@ impl<R> Batch<R> {
     /// The size of the texts, in bytes.
     pub fn bytes(&self) -> usize {
         self.text.len() + self.replays.as_ref().map_or(0, |replays| replays.bytes())
+    }
+
+    /// The position up to which each recipient has all kept messages once it has this batch.
+    pub fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// Returns `true` if kept messages are replayed.

@@ -38,6 +38,8 @@ pub struct Private<R> {
     pub to: R,
     /// The pieces for this recipient, in order.
     pub pieces: Vec<Piece>,
+    /// `true` if the recipient is in the channel behind the batch, and so has all of it with these pieces.
+    pub stays: bool,
 }
 
 impl<R> Private<R> {
@@ -96,7 +98,7 @@ impl<R: Clone> Plan<R> {
             match op {
                 Op::Join { slot, .. } | Op::Leave { slot, .. } | Op::Replay { slot, .. } => marks.push((*slot, at)),
                 Op::FlushMarker { to } => {
-                    self.private.push(Private { to: to.clone(), pieces: vec![Piece::FlushMarker(at)] });
+                    self.private.push(Private { to: to.clone(), pieces: vec![Piece::FlushMarker(at)], stays: false });
                 }
                 Op::Track { seats, .. } => marks.extend(seats.as_slice().iter().map(|slot| (*slot, at))),
                 Op::Send { to, .. } | Op::Presence { to, .. } => match to {
@@ -109,7 +111,7 @@ impl<R: Clone> Plan<R> {
                     }
                     Audience::Only(seats) => marks.extend(seats.as_slice().iter().map(|slot| (*slot, at))),
                     Audience::Outsider(to) => {
-                        self.private.push(Private { to: to.clone(), pieces: vec![Piece::Private(at)] });
+                        self.private.push(Private { to: to.clone(), pieces: vec![Piece::Private(at)], stays: false });
                     }
                 },
             }
@@ -139,10 +141,10 @@ impl<R: Clone> Plan<R> {
             match &batch.ops[at as usize] {
                 Op::Join { recipient, .. } => {
                     // Within one batch the slot may have had another connection before. Its part ends here.
-                    self.finish(entry.take(), std::mem::take(&mut pieces));
+                    self.finish(entry.take(), std::mem::take(&mut pieces), false);
                     entry = Some(Reception { to: recipient.clone(), tracked: false });
                 }
-                Op::Leave { .. } => self.finish(entry.take(), std::mem::take(&mut pieces)),
+                Op::Leave { .. } => self.finish(entry.take(), std::mem::take(&mut pieces), false),
                 Op::Track { on, .. } => {
                     if let Some(reception) = &mut entry {
                         reception.tracked = *on;
@@ -159,13 +161,13 @@ impl<R: Clone> Plan<R> {
         if let Some(reception) = entry.as_ref().filter(|_| from < end) {
             pieces.push(Piece::Shared(Class::of(reception), from..end));
         }
-        self.finish(entry.clone(), pieces);
+        self.finish(entry.clone(), pieces, true);
         recipients.put(slot, entry);
     }
 
-    fn finish(&mut self, entry: Option<Reception<R>>, pieces: Vec<Piece>) {
+    fn finish(&mut self, entry: Option<Reception<R>>, pieces: Vec<Piece>, stays: bool) {
         if let Some(reception) = entry.filter(|_| !pieces.is_empty()) {
-            self.private.push(Private { to: reception.to, pieces });
+            self.private.push(Private { to: reception.to, pieces, stays });
         }
     }
 }

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use super::batch::{Op, PresenceChange};
 use super::{Audience, Batch, DeliveryPolicy, Listener};
+use crate::position::Position;
 
 /// The size of a portion in bytes per recipient, unless one message alone is larger. Between two portions the delivery
 /// checks which recipients keep up, so a slow recipient is at most one portion over its limit.
@@ -86,6 +87,13 @@ impl<R> Queue<R> {
         let text = portion.send(to, policy, write);
         self.bytes += text.len();
         text
+    }
+
+    /// Notes that the last portion ends at this position of the history.
+    pub(super) fn reach(&mut self, position: Position) {
+        if let Some(last) = self.portions.back_mut() {
+            last.position = Some(position);
+        }
     }
 
     /// Returns `true` if the first portion has presence changes, which need the list.

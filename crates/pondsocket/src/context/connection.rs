@@ -125,7 +125,14 @@ impl ConnectionContext {
 
     /// Accepts the connection.
     pub fn accept(self) -> Connected {
-        Connected { user: None, assigns: Assigns::default(), replies: Vec::new(), subprotocol: None, error: None }
+        Connected {
+            user: None,
+            assigns: Assigns::default(),
+            replies: Vec::new(),
+            subprotocol: None,
+            session: None,
+            error: None,
+        }
     }
 
     /// Leaves the decision to the next endpoint whose pattern matches; 404 if there is none.
@@ -180,6 +187,7 @@ pub struct Connected {
     pub(crate) assigns: Assigns,
     pub(crate) replies: Vec<(String, Object)>,
     pub(crate) subprotocol: Option<Box<str>>,
+    pub(crate) session: Option<Box<str>>,
     pub(crate) error: Option<Error>,
 }
 
@@ -227,6 +235,29 @@ impl Connected {
     /// A browser that offers subprotocols closes the connection if the server selects none.
     pub fn subprotocol(mut self, name: &str) -> Self {
         self.subprotocol = Some(name.into());
+        self
+    }
+
+    /// Names the session of the client, by a key that the client sends again when it reconnects and no other client has: a
+    /// random text in the URL, made by the page. Then a client that does not know its own position, as those that are
+    /// published, resumes the channels that keep a history ([`Lobby::history`](crate::Lobby::history)): the server knows by
+    /// answers to pings what it has received. Joins of the client see it in [`JoinContext::recovery`](crate::JoinContext::recovery).
+    ///
+    /// A session belongs to one user: with another user id it is a new one. Where the application names no user the session
+    /// gives the user id back, so the key is a secret there, and has at least 22 characters. An empty key is no session. Two
+    /// clients with the same key, such as a cloned page, are told apart while both are connected: the later one has no session.
+    /// Event streams have no sessions.
+    ///
+    /// A key of less than 16 or more than 128 characters declines the connection with 400.
+    pub fn session(mut self, key: &str) -> Self {
+        match key.chars().count() {
+            0 => {}
+            16..=128 => self.session = Some(key.into()),
+            _ => {
+                let error = Error::bad_request("a session key has 16 to 128 characters");
+                self.fail(error.in_call("accept().session"));
+            }
+        }
         self
     }
 

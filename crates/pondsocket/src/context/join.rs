@@ -2,11 +2,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Extensions;
-use pondsocket_proto::channel::{LocalTarget, Recovery, Step};
+use pondsocket_proto::channel::{LocalTarget, Recovery, ResumeRequest, Step};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::position::Position;
-use pondsocket_proto::wire::{Json, Object, Resume};
+use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -331,7 +331,7 @@ impl Joined {
     }
 
     /// The client's request to resume the channel.
-    pub(crate) fn resume(&self) -> Option<Resume> {
+    pub(crate) fn resume(&self) -> Option<ResumeRequest> {
         self.history.as_ref()?.resume
     }
 

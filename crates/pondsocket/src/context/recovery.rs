@@ -1,4 +1,4 @@
-use pondsocket_proto::channel::{GapReason, Recovery};
+use pondsocket_proto::channel::{GapReason, Recovery, ResumeRequest};
 use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::Resume;
 
@@ -7,14 +7,14 @@ use crate::engine::history::HistoryHold;
 /// The history of a channel that is being joined: what the client has missed, which stays until the join is decided.
 #[derive(Debug)]
 pub(crate) struct JoinHistory {
-    pub(crate) resume: Option<Resume>,
+    pub(crate) resume: Option<ResumeRequest>,
     /// `None` if the channel was not open when the join began.
     pub(crate) hold: Option<HistoryHold>,
 }
 
 impl JoinHistory {
     pub(crate) fn recovery(&self) -> Recovery {
-        match (&self.hold, self.resume) {
+        match (&self.hold, self.resume.map(|request| request.resume)) {
             (Some(hold), _) => hold.recovery,
             (None, None | Some(Resume::FromNothing)) => Recovery::New,
             (None, Some(Resume::From(_) | Resume::FromUnknown)) => Recovery::Gap(GapReason::Epoch),

@@ -12,11 +12,14 @@ use crate::engine::framing::Framing;
 use crate::engine::handle::{ConnectionHandle, HandleOptions, Identity};
 use crate::engine::ids;
 use crate::engine::outbox::Writer;
+use crate::engine::sessions::ConnectionSession;
 
 /// An accepted client, without a transport yet.
 pub(crate) struct AcceptedConnection {
     pub(crate) identity: Identity,
     pub(crate) connected: Connected,
+    /// The session of the client.
+    pub(crate) session: Option<Box<ConnectionSession>>,
     pub(crate) permits: Permits,
 }
 
@@ -28,10 +31,10 @@ impl AcceptedConnection {
         framing: Framing,
         writer: Writer,
     ) -> PreparedConnection {
-        let AcceptedConnection { identity, connected, permits } = self;
+        let AcceptedConnection { identity, connected, session, permits } = self;
         let settings = endpoint.settings();
-        let options =
-            HandleOptions { framing, limits: Arc::clone(&settings.outboxes), max_assigns: settings.max_assigns_size };
+        let (limits, max_assigns) = (Arc::clone(&settings.outboxes), settings.max_assigns_size);
+        let options = HandleOptions { framing, limits, max_assigns, session };
         let handle =
             ConnectionHandle::new(identity, Arc::clone(&endpoint.observer), options, connected.assigns, writer);
         PreparedConnection { handle, endpoint: Arc::clone(endpoint), replies: connected.replies, permits }

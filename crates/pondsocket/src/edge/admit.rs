@@ -20,6 +20,7 @@ use crate::edge::websocket::{OfferedSubprotocols, Upgrade, UpgradeOffer};
 use crate::endpoint::{EndpointInner, EndpointKind, EndpointSettings};
 use crate::engine::handle::Identity;
 use crate::engine::ids;
+use crate::engine::sessions::{ConnectionSession, SessionKey};
 use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall};
 use crate::handler::dispatch::HandlerOutcome;
@@ -149,6 +150,7 @@ async fn ask(
     admission: Admission,
 ) -> Result<ConnectDecision<AcceptedConnection>, HttpRefusal> {
     let id = ConnectionId::from_u128(ids::fresh());
+    let is_websocket = offered.is_some();
     let (states, observer) = (endpoint.states().clone(), Arc::clone(&endpoint.observer));
     let passing = PassSlotRef::default();
     let ctx = ConnectionContext { parts, route, id, peer, client, states, observer, passing };
@@ -158,7 +160,9 @@ async fn ask(
     };
     // Counted only now, because a handler may take long; so the shutdown may have begun meanwhile.
     let permit = count_connection(endpoint, settings)?;
-    let user = connected.user.clone().unwrap_or_else(|| UserId::from(id));
+    let session = claim_session(endpoint, &connected, is_websocket).await?;
+    let resumed = session.as_ref().and_then(|session| session.user());
+    let user = connected.user.clone().or(resumed).unwrap_or_else(|| UserId::from(id));
     let identity = Identity { id, user, ip: client };
     let assigns = Mutex::new(connected.assigns.clone());
     let info = ConnectionInfo {
@@ -171,7 +175,24 @@ async fn ask(
     let allowed = endpoint.common.hooks.decide(|hooks| hooks.on_connect(&info));
     allowed.map_err(|error| HttpRefusal::new(error, DeclineReason::Hook))?;
     let permits = Permits { admission: Some(admission), permit };
-    Ok(ConnectDecision::Accepted(AcceptedConnection { identity, connected, permits }))
+    Ok(ConnectDecision::Accepted(AcceptedConnection { identity, connected, session, permits }))
+}
+
+/// The fewest characters of a session key that gives the user id back.
+const SECRET_KEY: usize = 22;
+
+/// Claims the session that the handler has named. An event stream has none: its clients do not answer pings.
+async fn claim_session(
+    endpoint: &EndpointInner,
+    connected: &Connected,
+    is_websocket: bool,
+) -> Result<Option<Box<ConnectionSession>>, HttpRefusal> {
+    let Some(key) = connected.session.as_deref().filter(|_| is_websocket) else { return Ok(None) };
+    if connected.user.is_none() && key.chars().count() < SECRET_KEY {
+        let error = Error::bad_request(format!("without a user id a session key has at least {SECRET_KEY} characters"));
+        return Err(HttpRefusal::new(error.in_call("accept().session"), DeclineReason::Handler));
+    }
+    Ok(endpoint.sessions.claim(SessionKey::of(key), connected.user.as_ref()).await)
 }
 
 /// Runs the connection handler within its time limit. A shutdown waits for it.

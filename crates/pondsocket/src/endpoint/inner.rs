@@ -16,6 +16,7 @@ use crate::context::{ConnectionContext, JoinContext, Joined};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::hub::Hub;
 use crate::engine::live::{LiveChannel, Pacing};
+use crate::engine::sessions::Sessions;
 use crate::engine::stream::Streams;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
@@ -60,6 +61,7 @@ pub(crate) struct EndpointInner {
     /// Bytes that its connections have sent and that are not handled yet.
     pub(crate) received: AtomicUsize,
     pub(crate) evictions: Evictions,
+    pub(crate) sessions: Arc<Sessions>,
     pub(super) layers: Arc<Layers>,
     pub(super) settings: RwLock<Arc<EndpointSettings>>,
     pub(super) lobbies: RwLock<Vec<Arc<LobbyInner>>>,
@@ -82,6 +84,7 @@ impl EndpointInner {
             },
             ..ChannelLimits::default()
         };
+        let sessions = Sessions::new(settings.resume_window, settings.proof_interval, settings.max_sessions);
         let pacing = Pacing {
             budget: settings.pacing_budget,
             presence_interval: u32::try_from(settings.presence_interval.as_millis()).unwrap_or(u32::MAX),
@@ -101,6 +104,7 @@ impl EndpointInner {
             admissions: Arc::default(),
             received: AtomicUsize::new(0),
             evictions: Evictions::default(),
+            sessions: Arc::new(sessions),
             layers: Arc::default(),
             settings: RwLock::new(Arc::new(settings)),
             lobbies: RwLock::new(Vec::new()),

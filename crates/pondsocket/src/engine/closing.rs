@@ -121,6 +121,11 @@ impl Lifecycle {
         ConnectionState { stage: self.stage, is_aborted: self.is_aborted }
     }
 
+    /// The reason of the connection's end and its code, once they are known.
+    pub(super) fn reason(&self) -> Option<(CloseReason, u16)> {
+        self.closure.as_ref().map(|closure| (closure.reason, closure.code))
+    }
+
     /// Ends the connection, if nothing has ended it before.
     pub(super) fn close(&mut self, close: Close, framing: Framing) -> Effect {
         match close {

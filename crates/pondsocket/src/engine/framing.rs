@@ -61,6 +61,17 @@ impl Framing {
         out
     }
 
+    /// A ping with a number, which the answer to it carries (RFC 6455 section 5.5.2). `None` for an event stream, whose clients
+    /// do not answer.
+    pub(crate) fn numbered_ping(self, number: u32) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match self {
+            Framing::Events => return None,
+            Framing::Plain | Framing::Deflate { .. } => ws::encode(Opcode::Ping, &number.to_be_bytes(), &mut out),
+        }
+        Some(out)
+    }
+
     /// The last frame, with the code and the reason. `None` for an event stream, which simply ends.
     pub(crate) fn close(self, code: u16, reason: &str) -> Option<Vec<u8>> {
         let mut out = Vec::new();

@@ -1,15 +1,17 @@
 //! The part of a connection that other tasks hold: its identity and its outbox.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{Assigns, Run};
+use pondsocket_proto::channel::{Assigns, DropPolicy, Proof, Run};
 use pondsocket_proto::id::{ConnectionId, UserId};
+use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::Json;
 use pondsocket_proto::ws::{self, Opcode};
 use tokio::time::Instant;
@@ -18,11 +20,12 @@ use crate::engine::closing::{Close, Closure, ConnectionState};
 use crate::engine::framing::Framing;
 use crate::engine::live::{Reached, Recipient};
 use crate::engine::outbox::{Bounds, Lag, Outbox, OutboxLimits, Pushed, RoomWait, Writer};
+use crate::engine::sessions::{ConnectionSession, SessionConnection};
 use crate::engine::socket::Io;
 use crate::engine::sync::Mutex;
 use crate::limits::memory::counted;
 use crate::limits::stored::TooLarge;
-use crate::metrics::{ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
+use crate::metrics::{CloseReason, ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
 
 /// A connection, for other tasks. All methods may be called from any task, and none waits.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(crate) struct ConnectionHandle {
     max_assigns: usize,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
+    /// The session that the client has named. Boxed, because most name none.
+    pub(crate) session: Option<Box<ConnectionSession>>,
     /// True if the outbox is over its bounds. A copy, so that the connection's task can check it between two messages
     /// without the lock of the outbox.
     congested: AtomicBool,
@@ -48,25 +53,64 @@ pub(crate) struct Identity {
     pub(crate) ip: Option<IpAddr>,
 }
 
-/// The framing and the limits of a connection.
-#[derive(Clone, Debug)]
+/// The framing and the limits of a connection, and its session.
+#[derive(Debug)]
 pub(crate) struct HandleOptions {
     pub(crate) framing: Framing,
     pub(crate) limits: Arc<OutboxLimits>,
     pub(crate) max_assigns: usize,
+    pub(crate) session: Option<Box<ConnectionSession>>,
 }
 
 impl ConnectionHandle {
     pub(crate) fn new(
         identity: Identity,
         observer: Arc<Observer>,
-        HandleOptions { framing, limits, max_assigns }: HandleOptions,
+        HandleOptions { framing, limits, max_assigns, session }: HandleOptions,
         assigns: Assigns,
         writer: Writer,
     ) -> Arc<ConnectionHandle> {
-        let outbox = Mutex::new(Outbox::new(writer, framing, limits.bounds, Instant::now()));
-        let (assigns, congested) = (Mutex::new(assigns), AtomicBool::new(false));
-        Arc::new(ConnectionHandle { identity, observer, framing, limits, max_assigns, assigns, outbox, congested })
+        let mut outbox = Outbox::new(writer, framing, limits.bounds, Instant::now());
+        outbox.proof = session.as_ref().map(|_| Box::default());
+        let (assigns, outbox, congested) = (Mutex::new(assigns), Mutex::new(outbox), AtomicBool::new(false));
+        let handle =
+            ConnectionHandle { identity, observer, framing, limits, max_assigns, assigns, outbox, session, congested };
+        let handle = Arc::new(handle);
+        if let Some(session) = &handle.session {
+            let connection: Weak<dyn SessionConnection> = Arc::downgrade(&handle) as _;
+            if !session.begin(handle.id(), connection) {
+                handle.reached(Limit::Sessions);
+            }
+        }
+        handle
+    }
+
+    /// Changes what the client of a session is known to have received. `None` without a session.
+    pub(crate) fn with_proof<T>(&self, change: impl FnOnce(&mut Proof) -> T) -> Option<T> {
+        self.session.as_ref()?;
+        self.outbox.lock().proof.as_deref_mut().map(change)
+    }
+
+    /// Returns `true` if the client has ended the connection for good: by a close frame with 1000 or without a code. A page that
+    /// is reloaded sends 1001.
+    pub(crate) fn is_closed_by_client(&self) -> bool {
+        matches!(self.outbox.lock().close_reason(), Some((CloseReason::Client, 1000 | 1005)))
+    }
+
+    /// Returns `true` if the client has received everything that was sent to it: it has answered a close frame that stood
+    /// behind all messages.
+    pub(crate) fn has_received_all(&self) -> bool {
+        let outbox = self.outbox.lock();
+        matches!(outbox.close_reason(), Some((CloseReason::Server | CloseReason::Shutdown, _)))
+            && outbox.proof.as_ref().is_some_and(|proof| !proof.has_lost())
+    }
+
+    /// Notes the answer to a numbered ping.
+    pub(crate) fn receive_pong(&self, payload: &[u8]) {
+        if let (Some(session), Ok(number)) = (&self.session, payload.try_into().map(u32::from_be_bytes)) {
+            self.with_proof(|proof| proof.pong(number));
+            session.note_answer();
+        }
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -134,7 +178,11 @@ impl ConnectionHandle {
 
     /// Queues a frame that keeps the connection alive at the client and at proxies on the way.
     pub(crate) fn send_keep_alive(&self) {
-        self.send_control(self.framing.keep_alive());
+        let ping = self.session.as_ref().and_then(|session| {
+            let number = self.with_proof(|proof| proof.force_ping(session.now()))?;
+            self.framing.numbered_ping(number)
+        });
+        self.send_control(ping.unwrap_or_else(|| self.framing.keep_alive()));
     }
 
     fn send_control(&self, frame: Vec<u8>) {
@@ -146,6 +194,12 @@ impl ConnectionHandle {
     fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) -> PushEffects {
         let mut outbox = self.outbox.lock();
         let pushed = push(&mut outbox, self.limits.bounds);
+        if let (Ok(pushed), Some(proof)) = (&pushed, &mut outbox.proof)
+            && pushed.dropped.broadcasts() > 0
+        {
+            // Frames do not know their positions, so nothing is proven from here on. The client gets all of it again.
+            proof.lose();
+        }
         let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
         // Cloned only if it is needed: a clone writes the reference count of the task, which other threads use.
         let task = if wake { outbox.waker.clone() } else { None };
@@ -363,6 +417,63 @@ impl ConnectionHandle {
     }
 }
 
+impl ConnectionHandle {
+    /// Delivers to the client of a session: with a ping in the same write, if one is due.
+    fn deliver_proven(
+        &self,
+        outbox: &mut Outbox,
+        bounds: Bounds,
+        (channel, position): (u64, Position),
+        runs: &[Run<Bytes>],
+        session: &ConnectionSession,
+    ) -> Result<Pushed, Closure> {
+        let pushed = outbox.deliver(channel, runs, bounds, Instant::now)?;
+        let Some(proof) = outbox.proof.as_deref_mut() else { return Ok(pushed) };
+        if !pushed.accepted {
+            return Ok(pushed);
+        }
+        proof.sent(position);
+        let number = proof.ping(session.now(), session.interval());
+        let Some(ping) = number.and_then(|number| self.framing.numbered_ping(number)) else { return Ok(pushed) };
+        // Behind the messages: written at once if they were, and else queued like them.
+        let buffer = Bytes::from(ping);
+        let run = Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::Never };
+        let mut with_ping = outbox.deliver(channel, &[run], bounds, Instant::now)?;
+        with_ping.join(pushed);
+        Ok(with_ping)
+    }
+}
+
+/// The client has connected again (docs/protocol.md, Close codes).
+const SUPERSEDED: Closure = Closure { code: 1008, text: Cow::Borrowed("superseded"), reason: CloseReason::Superseded };
+
+impl SessionConnection for ConnectionHandle {
+    fn is_open(&self) -> bool {
+        ConnectionHandle::is_open(self)
+    }
+
+    fn session(&self) -> Option<&ConnectionSession> {
+        self.session.as_deref()
+    }
+
+    fn knock(&self) -> u32 {
+        let now = self.session.as_ref().map_or(0, |session| session.now());
+        let number = self.with_proof(|proof| proof.force_ping(now)).unwrap_or(0);
+        if let Some(ping) = self.framing.numbered_ping(number) {
+            self.send_control(ping);
+        }
+        number
+    }
+
+    fn has_answered(&self, number: u32) -> bool {
+        self.with_proof(|proof| proof.has_answered(number)).unwrap_or(false)
+    }
+
+    fn supersede(&self) {
+        self.close(Close::Graceful(SUPERSEDED));
+    }
+}
+
 /// The outcome of a push into the outbox, and the tasks to be woken.
 struct PushEffects {
     pushed: Result<Pushed, Closure>,
@@ -380,13 +491,20 @@ impl Recipient for Arc<ConnectionHandle> {
         self.id()
     }
 
-    fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) -> Reached {
-        let effects = self.push(|outbox, bounds| outbox.deliver(channel, runs, bounds, Instant::now));
+    fn deliver(&self, channel: u64, position: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
+        let effects = self.push(|outbox, bounds| match (position, &self.session) {
+            (Some(position), Some(session)) => self.deliver_proven(outbox, bounds, (channel, position), runs, session),
+            _ => outbox.deliver(channel, runs, bounds, Instant::now),
+        });
         let is_behind = matches!(effects.pushed, Ok(Pushed { behind: true, .. }));
         let messages = runs.iter().map(|run| run.frames as usize).sum();
         let bytes = runs.iter().map(|run| run.range.len()).sum();
         self.apply(effects, messages, bytes);
         if is_behind { Reached::Behind } else { Reached::Done }
+    }
+
+    fn reach(&self, position: Position) {
+        self.with_proof(|proof| proof.sent(position));
     }
 
     fn wait(&self, waker: &Waker, until: Instant) -> RoomWait {

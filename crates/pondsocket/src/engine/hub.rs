@@ -6,7 +6,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 
-use pondsocket_proto::channel::{Channel, ChannelLimits};
+use pondsocket_proto::channel::{Channel, ChannelLimits, Ring};
 use pondsocket_proto::id::ChannelName;
 
 use crate::engine::history::{ChannelHistory, Histories, HistoryHub};
@@ -144,9 +144,8 @@ impl<L: Rules> HistoryHub for Hub<L> {
     }
 
     fn histories(&self) -> Vec<Arc<dyn ChannelHistory>> {
-        let keeps = |channel: &Arc<LiveChannel<L>>| {
-            channel.read(|channel| channel.history().is_some_and(|history| !history.is_empty()))
-        };
+        let keeps =
+            |channel: &Arc<LiveChannel<L>>| channel.read(|channel| channel.history().is_some_and(Ring::is_needed));
         self.channels().into_iter().filter(keeps).map(|channel| channel as Arc<dyn ChannelHistory>).collect()
     }
 }

@@ -97,6 +97,8 @@ pub struct EndpointSnapshot {
     /// Bytes that clients have sent and that are not handled yet, in whole messages and parts of them, also of
     /// connections that have ended. Exact to 4 KiB for each connection.
     pub received_bytes: usize,
+    /// Sessions of clients that are connected, or may resume ([`Connected::session`](crate::Connected::session)).
+    pub sessions: usize,
     /// Messages that wait for clients, in all outboxes together.
     pub waiting_messages: usize,
     /// The same in bytes.
@@ -202,6 +204,7 @@ fn of_endpoint(endpoint: &EndpointInner) -> EndpointSnapshot {
         admitted: endpoint.admissions.count(),
         closing,
         received_bytes: endpoint.received.load(Ordering::Relaxed),
+        sessions: endpoint.sessions.len(),
         waiting_messages,
         waiting_bytes,
         slowest: slow.iter().take(NAMED).map(named).collect(),

@@ -6,6 +6,7 @@ mod history;
 mod leaves;
 mod members;
 mod pending;
+mod sessions;
 
 use serde::{Deserialize, Serialize};
 

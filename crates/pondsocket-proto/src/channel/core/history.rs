@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Channel, Full, Published};
 use crate::channel::batch::Op;
-use crate::channel::history::{Exclusion, GapReason, HistoryRules, Recovery, Ring};
+use crate::channel::history::{Exclusion, GapReason, HistoryRules, Recovery, ResumeRequest, Ring};
 use crate::channel::{Audience, DeliveryPolicy, LocalTarget, Seats, Slot};
 use crate::id::UserId;
 use crate::wire::{Resume, server};
@@ -67,6 +67,7 @@ impl<R> Channel<R> {
         };
         if members > 0 {
             ring.append(queue.send(audience, policy, write), policy, excluded);
+            queue.reach(position);
         } else {
             // Nobody receives it now. Those who are away may resume.
             let mut text = Vec::new();
@@ -74,6 +75,15 @@ impl<R> Channel<R> {
             ring.append(&text, policy, excluded);
         }
         Some(Published { members, position })
+    }
+
+    /// Keeps the history for a while if the last connection has left.
+    pub(super) fn linger(&mut self) {
+        if self.local.connection_count() == 0
+            && let Some(ring) = &mut self.history
+        {
+            ring.linger();
+        }
     }
 
     /// The recipients that a replay of a message leaves out.
@@ -101,35 +111,37 @@ impl<R> Channel<R> {
     }
 
     /// The outcome for a user that asks to resume, as of now.
-    pub fn recovery(&self, user: &UserId, resume: Option<Resume>) -> Recovery {
+    pub fn recovery(&self, user: &UserId, resume: Option<ResumeRequest>) -> Recovery {
         match self.missed(user, resume) {
-            Some(Ok((_, missed))) => Recovery::Resumed { missed, may_repeat: 0 },
+            Some(Ok(Missed { messages, may_repeat, .. })) => Recovery::Resumed { missed: messages, may_repeat },
             Some(Err(reason)) => Recovery::Gap(reason),
             None => Recovery::New,
         }
     }
 
-    /// The offset to resume from, and the number of messages behind it that the user gets.
-    pub(super) fn missed(&self, user: &UserId, resume: Option<Resume>) -> Option<Result<(u64, usize), GapReason>> {
+    /// The messages that a user missed.
+    pub(super) fn missed(&self, user: &UserId, request: Option<ResumeRequest>) -> Option<Result<Missed, GapReason>> {
         let ring = self.history.as_deref()?;
-        let position = match resume? {
+        let ResumeRequest { resume, sent } = request?;
+        let position = match resume {
             Resume::FromNothing => return None,
             Resume::FromUnknown => return Some(Err(GapReason::Epoch)),
             Resume::From(position) => position,
         };
         Some(ring.resume(position).and_then(|offset| {
             let HistoryRules { replay_messages, replay_bytes, .. } = **ring.rules();
-            let (mut missed, mut bytes) = (0, 0);
-            for (_, entry) in ring.after(offset) {
+            let (mut missed, mut bytes) = (Missed { offset, messages: 0, may_repeat: 0 }, 0);
+            for (at, entry) in ring.after(offset) {
                 if self.is_missed(user, entry.excluded.as_deref()) {
-                    missed += 1;
+                    missed.messages += 1;
+                    missed.may_repeat += usize::from(sent.is_some_and(|sent| at <= sent));
                     bytes += entry.length();
-                    if missed > replay_messages || bytes > replay_bytes {
+                    if missed.messages > replay_messages || bytes > replay_bytes {
                         return Err(GapReason::TooMany);
                     }
                 }
             }
-            Ok((offset, missed))
+            Ok(missed)
         }))
     }
 
@@ -171,6 +183,16 @@ impl<R> Channel<R> {
         }
         replayed
     }
+}
+
+/// The messages that a user missed.
+pub(super) struct Missed {
+    /// The offset to resume from.
+    pub(super) offset: u64,
+    /// The number of messages behind it that the user gets.
+    pub(super) messages: usize,
+    /// The number of those that it may have received nevertheless.
+    pub(super) may_repeat: usize,
 }
 
 /// A part of a replay.

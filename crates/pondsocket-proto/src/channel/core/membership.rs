@@ -7,12 +7,12 @@ use crate::channel::batch::Op;
 use crate::channel::outbound::Outbound;
 use crate::channel::{
     Assigns, Audience, DeliveryPolicy, Departure, Listener, LocalTarget, MemberChange, Membership, NotMember, Recovery,
-    Ring, Seats, Slot,
+    ResumeRequest, Ring, Seats, Slot,
 };
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::position::Position;
 use crate::wire::server::ResumeOutcome;
-use crate::wire::{Action, ClientText, Json, Object, Resume, server};
+use crate::wire::{Action, ClientText, Json, Object, server};
 
 /// One step of the chain that follows an accepted join. The steps are executed in the order in which the handler
 /// chained them.
@@ -49,8 +49,8 @@ pub struct Join<'a, R> {
     pub request_id: &'a str,
     /// The steps behind the acknowledgement.
     pub chain: Vec<Step>,
-    /// The client's request to resume, if it made one.
-    pub resume: Option<Resume>,
+    /// The request to resume, if there is one.
+    pub resume: Option<ResumeRequest>,
 }
 
 impl<'a, R> Join<'a, R> {
@@ -76,6 +76,8 @@ pub struct Accepted {
     pub recovery: Recovery,
     /// The number of messages that are replayed.
     pub replayed: usize,
+    /// The position behind which the connection gets everything; `None` without a history.
+    pub owed_from: Option<Position>,
 }
 
 /// A user that was removed or evicted, and its connections.
@@ -100,7 +102,7 @@ impl<R> Channel<R> {
         // of a channel before it. Messages that are already queued precede the join and are not for this connection.
         self.queue.push(Op::Join { slot, recipient });
         let mut replay = JoinReplay::new(self, user, resume);
-        self.acknowledge(slot, request_id, resume.map(|_| &replay));
+        self.acknowledge(slot, request_id, resume.filter(|request| request.sent.is_none()).map(|_| &replay));
         // Other nodes receive the join with its assigns, or, of a further connection, only the assigns, if it brings
         // any.
         if !known {
@@ -130,8 +132,14 @@ impl<R> Channel<R> {
                 self.show_list(slot, user);
             }
         }
+        // A batch with the join and its replay reaches at least this position.
+        if let Some(position) = replay.position {
+            self.queue.reach(self.history().map_or(position, Ring::position));
+        }
+        let owed_from = replay.owed_from();
         let JoinReplay { recovery, replayed, .. } = replay;
-        Accepted { slot, membership, first: !known, broadcasts, recovery, replayed: replayed.unwrap_or_default() }
+        let replayed = replayed.map_or(0, |(_, messages)| messages);
+        Accepted { slot, membership, first: !known, broadcasts, recovery, replayed, owed_from }
     }
 
     /// Executes one step. For a broadcast it returns the event and the number of members that the broadcast addresses.
@@ -201,6 +209,7 @@ impl<R> Channel<R> {
         // Behind the acknowledgement, which so is the last message that the connection receives. Presence, behind the
         // leave, goes to the others only.
         self.queue.push(Op::Leave { slot, last });
+        self.linger();
         if let Some(gone) = &departure {
             self.announce_leave(gone);
         }
@@ -251,6 +260,7 @@ impl<R> Channel<R> {
         for (slot, last) in seats.as_slice().iter().zip(last) {
             self.queue.push(Op::Leave { slot: *slot, last });
         }
+        self.linger();
         Ok(Removal { departure, connections })
     }
 
@@ -317,15 +327,15 @@ struct JoinReplay {
     recovery: Recovery,
     /// The offset to resume from.
     missed: Option<u64>,
-    /// The number of messages replayed; `None` before the first replay. There is one at most: a second one would repeat
-    /// messages.
-    replayed: Option<usize>,
+    /// The offset behind which messages are replayed, and their number; `None` before the first replay. There is one at most:
+    /// a second one would repeat messages.
+    replayed: Option<(u64, usize)>,
 }
 
 impl JoinReplay {
-    fn new<R>(channel: &Channel<R>, user: &UserId, resume: Option<Resume>) -> JoinReplay {
+    fn new<R>(channel: &Channel<R>, user: &UserId, resume: Option<ResumeRequest>) -> JoinReplay {
         let position = channel.history().map(Ring::position);
-        let missed = channel.missed(user, resume).and_then(Result::ok).map(|(offset, _)| offset);
+        let missed = channel.missed(user, resume).and_then(Result::ok).map(|missed| missed.offset);
         JoinReplay { position, recovery: channel.recovery(user, resume), missed, replayed: None }
     }
 
@@ -357,8 +367,13 @@ impl JoinReplay {
 
     fn replay<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId, after: u64) {
         if self.replayed.is_none() {
-            self.replayed = Some(channel.replay(slot, user, after + 1..self.end()));
+            self.replayed = Some((after, channel.replay(slot, user, after + 1..self.end())));
         }
+    }
+
+    fn owed_from(&self) -> Option<Position> {
+        let position = self.position?;
+        Some(Position { offset: self.replayed.map_or(position.offset, |(after, _)| after), ..position })
     }
 
     /// The offset behind the last message before the join.

@@ -10,11 +10,13 @@
 //!                Replays: the texts of all replays of one batch, each once
 //! ```
 
+mod proof;
 mod recovery;
 mod replays;
 mod ring;
 
-pub use recovery::{GapReason, Recovery};
+pub use proof::{Progress, Proof};
+pub use recovery::{GapReason, Recovery, ResumeRequest};
 pub(super) use replays::Replays;
 pub(super) use ring::Exclusion;
 pub use ring::{HistoryRules, Ring};

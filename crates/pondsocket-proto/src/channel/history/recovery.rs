@@ -1,5 +1,23 @@
 use std::fmt;
 
+use crate::wire::Resume;
+
+/// A request to resume a channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ResumeRequest {
+    /// The position up to which the client has received everything.
+    pub resume: Resume,
+    /// The offset up to which messages were sent to it and may have arrived, if the server knows the position and not the
+    /// client itself. Such a client is not told the outcome.
+    pub sent: Option<u64>,
+}
+
+impl From<Resume> for ResumeRequest {
+    fn from(resume: Resume) -> ResumeRequest {
+        ResumeRequest { resume, sent: None }
+    }
+}
+
 /// The outcome of a client's request to resume a channel.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]

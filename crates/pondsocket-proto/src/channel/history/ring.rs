@@ -45,6 +45,8 @@ pub struct Ring {
     now: u64,
     /// The time at which a message was last appended or replayed.
     used_at: u64,
+    /// The time until which the history is kept although it may be empty: a client that was in the channel alone may resume.
+    lingers_until: u64,
     /// The reason for which the newest of the removed messages was removed.
     removed_for: GapReason,
     held: Marks,
@@ -109,6 +111,7 @@ impl Ring {
             start: 0,
             now: 0,
             used_at: 0,
+            lingers_until: 0,
             removed_for: GapReason::Trimmed,
             held: Marks::default(),
             queued: Marks::default(),
@@ -148,9 +151,14 @@ impl Ring {
         self.texts.capacity() + self.entries.capacity() * size_of::<KeptMessage>()
     }
 
-    /// Returns `true` if messages are kept, or a join handler holds a position.
+    /// Returns `true` if messages are kept, or a join handler holds a position, or the last member has left a short time ago.
     pub fn is_needed(&self) -> bool {
-        !self.entries.is_empty() || !self.held.0.is_empty()
+        !self.entries.is_empty() || !self.held.0.is_empty() || self.now < self.lingers_until
+    }
+
+    /// The last member has left: it may resume for as long as a message is kept.
+    pub(in crate::channel) fn linger(&mut self) {
+        self.lingers_until = self.now.saturating_add(self.rules.ttl);
     }
 
     /// Sets the time, in milliseconds, and removes what has expired. Time does not go back.
@@ -168,6 +176,7 @@ impl Ring {
 
     /// Removes all messages but those of replays that wait, to save memory. Returns the number of them.
     pub fn clear(&mut self) -> usize {
+        self.lingers_until = 0;
         let before = self.entries.len();
         while !self.entries.is_empty() && !self.queued.keep(self.first) {
             self.remove_first(GapReason::Trimmed);

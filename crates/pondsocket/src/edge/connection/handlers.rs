@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Join, Step};
+use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Join, Progress, ResumeRequest, Step};
 use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::{ClientText, Resume, take_resume};
 use tokio::time::Instant;
 use tracing::debug_span;
@@ -130,10 +131,15 @@ impl Session {
         if !self.endpoint.keeps_history(channel) {
             return Ok(None);
         }
-        let mut resume = None;
+        // A client that does not know its position has one in its session.
+        let position = self.handle.session.as_ref().and_then(|session| session.position(channel));
+        let mut resume = position.map(|Progress { epoch, proven, sent }| {
+            let resume = Resume::From(Position { epoch, offset: proven });
+            ResumeRequest { resume, sent: Some(sent) }
+        });
         let taken = take_resume(payload).map_err(|error| Error::bad_request(error.to_string()))?;
         if let Some((taken, left)) = taken {
-            (resume, *payload) = (Some(taken), left.into());
+            (resume, *payload) = (Some(taken.into()), left.into());
         }
         let live = self.endpoint.hub.get(channel);
         let hold = live.and_then(|live| live.hold(self.handle.user(), resume));
@@ -151,6 +157,12 @@ impl Session {
         let subscription = self.subscriptions.get_mut(id)?;
         let (name, membership) = (subscription.name.clone(), subscription.membership.take());
         if let Some(ChannelMembership { live, slot, .. }) = membership {
+            if self.handle.session.is_some()
+                && let Some(epoch) = live.epoch()
+            {
+                // The client leaves for good: nothing of the channel is owed to it any more.
+                self.handle.with_proof(|proof| proof.forget(epoch));
+            }
             let leave = |channel: &mut Core<_>| channel.leave(slot, self.handle.id(), Some(request_id));
             let left = live.change(&mut self.changed, leave);
             live.send_flush_marker(&mut self.changed, &self.handle);
@@ -379,7 +391,7 @@ impl Session {
         name: &ChannelName,
         lobby: &Arc<LobbyInner>,
         request_id: &str,
-        (chain, resume): (Vec<Step>, Option<Resume>),
+        (chain, resume): (Vec<Step>, Option<ResumeRequest>),
     ) -> Result<()> {
         let (handle, options) = (&self.handle, &self.options);
         let refused = |error: TooLarge| {
@@ -414,10 +426,20 @@ impl Session {
             }
             let policy = |event: &str| lobby.delivery_policy(event);
             let (recipient, connection) = (Arc::clone(handle), handle.id());
-            Ok(channel.join(Join { recipient, connection, user, assigns, request_id, chain, resume }, &policy))
+            let join = Join { recipient, connection, user, assigns, request_id, chain, resume };
+            let accepted = channel.join(join, &policy);
+            // Under the lock of the channel: its delivery may begin at once on another thread. A client that brings its
+            // position needs no proof.
+            if let Some(from) = accepted.owed_from.filter(|_| resume.is_none_or(|request| request.sent.is_some())) {
+                handle.with_proof(|proof| proof.watch(from));
+            }
+            Ok(accepted)
         });
         let accepted = accepted.map_err(refused)?;
         let name = live.name.clone();
+        if let Some(session) = &handle.session {
+            session.use_up(name.as_str());
+        }
         if accepted.first {
             self.handle.count(|metrics, me| metrics.channel_joined(me, name.as_str()));
         }

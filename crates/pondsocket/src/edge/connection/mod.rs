@@ -221,6 +221,10 @@ impl<T: Transport> ConnectionTask<T> {
         if self.state.is_closed() {
             return;
         }
+        // Our close frame, which stands behind everything, was answered: everything has arrived.
+        if self.state.awaits_peer_close() && self.transport.has_peer_closed() {
+            self.session.prove();
+        }
         self.transport.close();
         let closure = self.handle().disconnect(closure);
         self.state = self.handle().state();
@@ -490,7 +494,7 @@ mod tests {
         let pacing = PacingLimits { wait: Duration::from_secs(2), rate: 128 * 1024 };
         let bounds = Bounds { frames: 64, bytes: 64 * 1024, policy: SlowClient::Disconnect, pacing };
         let limits = Arc::new(OutboxLimits { bounds, memory: Arc::clone(&endpoint.0.common.memory) });
-        let options = HandleOptions { framing: Framing::Plain, limits, max_assigns: 1024 };
+        let options = HandleOptions { framing: Framing::Plain, limits, max_assigns: 1024, session: None };
         let observer = Arc::clone(&endpoint.0.observer);
         let handle =
             ConnectionHandle::new(Identity { id, user, ip: None }, observer, options, Assigns::default(), writer);

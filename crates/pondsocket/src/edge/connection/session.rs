@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Context;
 
-use pondsocket_proto::channel::Channel;
+use pondsocket_proto::channel::{Channel, Progress, Proof, Ring};
 use pondsocket_proto::id::{ChannelName, RequestId};
+use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
@@ -364,6 +365,9 @@ impl Session {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
+        // Before it leaves: of what channels deliver from now on, not all is for this connection.
+        self.handle.with_proof(Proof::stop);
+        let mut positions = Vec::new();
         self.running.retain(|handler| !handler.task.kind.is_join());
         self.handled_bytes = self.running.iter().map(|handler| handler.bytes).sum();
         self.waiting = QueuedRequests::default();
@@ -374,8 +378,22 @@ impl Session {
             self.waiting.messages += kept.messages;
             self.waiting.bytes += kept.bytes;
             let Some(membership) = membership else { continue };
-            let leave = |channel: &mut Channel<_>| channel.leave(membership.slot, self.handle.id(), None);
+            let handle = &self.handle;
+            let leave = |channel: &mut Channel<_>| {
+                let left = channel.leave(membership.slot, handle.id(), None);
+                // The last message ahead of the leave is the last one that the client is sent.
+                (left, channel.history().map(Ring::position))
+            };
             let left = membership.live.change(&mut self.changed, leave);
+            let left = left.map(|(left, last)| {
+                if left.is_ok()
+                    && let Some(Position { epoch, offset }) = last
+                    && let Some(progress) = handle.with_proof(|proof| proof.progress(epoch)).flatten()
+                {
+                    positions.push((membership.live.name.clone(), Progress { sent: offset, ..progress }));
+                }
+                left
+            });
             if awaits_flush_markers {
                 membership.live.send_flush_marker(&mut self.changed, &self.handle);
             }
@@ -400,7 +418,21 @@ impl Session {
         let is_running = |id: &SubscriptionId| self.running.iter().any(|handler| handler.subscription == *id);
         let waiting: VecDeque<_> = self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_running(id)).collect();
         self.waiting_for_handler = (!waiting.is_empty()).then(|| Box::new(waiting));
+        if let Some(session) = &self.handle.session {
+            let is_over = self.handle.is_closed_by_client();
+            let (id, user) = (self.handle.id(), self.handle.user());
+            session.leave(id, user, (!is_over).then_some(positions));
+        }
         self.handle.receive_flush_marker();
+    }
+
+    /// The client has answered our close frame. If the frame stood behind everything, it may resume without repetitions.
+    pub(super) fn prove(&self) {
+        if let Some(session) = &self.handle.session
+            && self.handle.has_received_all()
+        {
+            session.prove(self.handle.user());
+        }
     }
 
     /// Drops all unfinished requests, and returns the number of handlers that were running.

@@ -52,7 +52,8 @@ impl WebSocketTransport {
                     let closure = Closure { code, text: "".into(), reason: CloseReason::Client };
                     session.handle().close(Close::Answer(closure));
                 }
-                Ok(Event::Text(_) | Event::Binary(_) | Event::Pong(_)) => {}
+                Ok(Event::Pong(payload)) => session.handle().receive_pong(payload),
+                Ok(Event::Text(_) | Event::Binary(_)) => {}
                 Err(error) => {
                     self.broken = true;
                     refuse(session.handle(), error);

@@ -129,7 +129,7 @@ impl<L: Rules> DeliveryTask<L> {
         let mut behind = Behind::default();
         let mut writes = 0;
         for private in &plan.private {
-            let (to, part) = (&private.to, Part::Pieces(&private.pieces));
+            let (to, part) = (&private.to, Part::Pieces(&private.pieces, private.stays));
             // A recipient with several parts gets them in order.
             if behind.contains(to) || encodings.send(to, part) == Reached::Behind {
                 behind.push(to, part);
@@ -173,11 +173,15 @@ impl<L: Rules> DeliveryTask<L> {
                     FilterDecision::Block => continue,
                 };
                 let run = [one_frame(frame, policy.drop_policy)];
-                while to.deliver(self.channel.serial, &run) == Reached::Behind {
+                while to.deliver(self.channel.serial, None, &run) == Reached::Behind {
                     self.channel.wait_for(to).await;
                 }
                 turn(&mut writes).await;
             }
+        }
+        // Only now: until then not all of the batch was delivered.
+        if let Some(position) = batch.position() {
+            recipients.iter().for_each(|(_, reception)| reception.to.reach(position));
         }
     }
 }

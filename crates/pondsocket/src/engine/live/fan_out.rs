@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pondsocket_proto::channel::{Batch, Class, DropPolicy, Encoded, Piece, Plan, Run};
 use pondsocket_proto::id::ConnectionId;
+use pondsocket_proto::position::Position;
 
 use super::interfaces::{Reached, Recipient};
 use crate::engine::framing::Framing;
@@ -15,7 +16,8 @@ use crate::limits::memory::{Memory, counted};
 /// The part of a batch that one recipient gets.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part<'a> {
-    Pieces(&'a [Piece]),
+    /// Pieces, and `true` if they are all of the batch for the recipient.
+    Pieces(&'a [Piece], bool),
     Whole(Class),
 }
 
@@ -64,18 +66,21 @@ impl<'a, R: Recipient> Encodings<'a, R> {
 
     pub(super) fn send(&mut self, to: &R, part: Part<'_>) -> Reached {
         match part {
-            Part::Pieces(pieces) => self.send_pieces(to, pieces),
-            Part::Whole(class) => deliver(to, self.channel, self.encoded(to.framing(), class, false).whole(class)),
+            Part::Pieces(pieces, all) => self.send_pieces(to, pieces, all),
+            Part::Whole(class) => {
+                let (channel, position) = (self.channel, self.batch.position());
+                deliver(to, (channel, position), self.encoded(to.framing(), class, false).whole(class))
+            }
         }
     }
 
-    fn send_pieces(&mut self, to: &R, pieces: &[Piece]) -> Reached {
-        let channel = self.channel;
+    fn send_pieces(&mut self, to: &R, pieces: &[Piece], all: bool) -> Reached {
+        let (channel, position) = (self.channel, self.batch.position().filter(|_| all));
         let is_tracked = pieces.iter().any(|piece| matches!(piece, Piece::Shared(Class::Tracked, _)));
         let replays = pieces.iter().any(|piece| matches!(piece, Piece::Replay(..)));
         let encoded = self.encoded(to.framing(), if is_tracked { Class::Tracked } else { Class::All }, replays);
         let runs: Vec<_> = pieces.iter().flat_map(|piece| encoded.piece(piece)).collect();
-        let reached = deliver(to, channel, &runs);
+        let reached = deliver(to, (channel, position), &runs);
         // A recipient that is behind has not got its part yet. Its marker follows with the part.
         if reached == Reached::Done && pieces.iter().any(|piece| matches!(piece, Piece::FlushMarker(_))) {
             to.receive_flush_marker();
@@ -116,8 +121,8 @@ impl<'a, R: Recipient> Encodings<'a, R> {
     }
 }
 
-fn deliver<R: Recipient>(to: &R, channel: u64, runs: &[Run<Bytes>]) -> Reached {
-    if runs.is_empty() { Reached::Done } else { to.deliver(channel, runs) }
+fn deliver<R: Recipient>(to: &R, (channel, position): (u64, Option<Position>), runs: &[Run<Bytes>]) -> Reached {
+    if runs.is_empty() { Reached::Done } else { to.deliver(channel, position, runs) }
 }
 
 /// The frame of a message that several recipients get as it is, made once for each framing.
@@ -172,7 +177,7 @@ mod tests {
             ConnectionId::from_u128(self.number)
         }
 
-        fn deliver(&self, _: u64, runs: &[Run<Bytes>]) -> Reached {
+        fn deliver(&self, _: u64, _: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
             self.kept.lock().expect("no panic").extend(runs.iter().map(|run| run.buffer.clone()));
             Reached::Done
         }
@@ -180,6 +185,8 @@ mod tests {
         fn wait(&self, _: &Waker, _: Instant) -> RoomWait {
             RoomWait::Room
         }
+
+        fn reach(&self, _: Position) {}
 
         fn send(&self, _: &[u8]) -> impl FnOnce() {
             || {}
@@ -237,7 +244,7 @@ mod tests {
         let plan = Plan::new(&batch, &mut recipients);
         let mut encodings = Encodings::new(&batch, &plan, 1, &memory);
         for private in &plan.private {
-            assert_eq!(encodings.send(&private.to, Part::Pieces(&private.pieces)), Reached::Done);
+            assert_eq!(encodings.send(&private.to, Part::Pieces(&private.pieces, private.stays)), Reached::Done);
         }
         let texts = |to: &Keeper| {
             let kept = to.kept.lock().expect("no panic");

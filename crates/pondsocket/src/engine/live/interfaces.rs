@@ -6,6 +6,7 @@ use std::task::Waker;
 use bytes::Bytes;
 use pondsocket_proto::channel::{DeliveryPolicy, HistoryRules, Listener, Outbound, Run};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
+use pondsocket_proto::position::Position;
 use tokio::time::Instant;
 
 use crate::engine::framing::Framing;
@@ -18,8 +19,10 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     /// Returns the connection's id.
     fn connection(&self) -> ConnectionId;
     /// Delivers framed messages of a channel at once, unless the recipient is behind and the channel has to wait for it. It
-    /// must not block.
-    fn deliver(&self, channel: u64, runs: &[Run<Bytes>]) -> Reached;
+    /// must not block. With them the recipient has all messages that are kept up to `position`.
+    fn deliver(&self, channel: u64, position: Option<Position>, runs: &[Run<Bytes>]) -> Reached;
+    /// Notes that the recipient has all messages that are kept up to a position.
+    fn reach(&self, position: Position);
     /// Waits until a recipient that is behind has room, until `until` at most.
     fn wait(&self, waker: &Waker, until: Instant) -> RoomWait;
     /// Sends one message that is not framed yet. It may be called under the channel's lock, so it returns the work that must

@@ -26,7 +26,9 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pondsocket_proto::channel::{Channel, ChannelLimits, DeliveryPolicy, NotMember, Recipients, Refused, Ring, Slot};
+use pondsocket_proto::channel::{
+    Channel, ChannelLimits, DeliveryPolicy, NotMember, Recipients, Refused, ResumeRequest, Ring, Slot,
+};
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::position::{Epoch, Position};
 use pondsocket_proto::wire::Resume;
@@ -51,6 +53,10 @@ pub(crate) use interfaces::{FilterDecision, OutgoingFilter, Reached, Recipient, 
 #[cfg(all(test, pond_loom))]
 use delivery::DeliveryStep;
 use delivery::DeliveryTask;
+
+/// The memory of a channel that only its history keeps open, in bytes. It counts as a part of the history, so that the limit of
+/// all histories bounds the number of such channels.
+const CHANNEL_BYTES: usize = 1024;
 
 /// The time for which channels wait for their members.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +129,7 @@ impl<R> Core<R> {
     fn report(&mut self) {
         self.charge.set(self.channel.queued().1 + self.delivering);
         if let (Some(account), Some(ring)) = (&mut self.history, self.channel.history()) {
-            account.set(ring.bytes());
+            account.set(CHANNEL_BYTES + ring.bytes());
         }
     }
 
@@ -386,6 +392,11 @@ impl<L: Rules> LiveChannel<L> {
         }
     }
 
+    /// The epoch of the history; `None` if the channel keeps none.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.read(|channel| channel.history().map(|history| history.position().epoch))
+    }
+
     /// The texts of the last messages that are kept, the oldest first.
     pub(crate) fn kept(&self, messages: usize) -> Vec<Vec<u8>> {
         let mut core = self.core.lock();
@@ -395,15 +406,15 @@ impl<L: Rules> LiveChannel<L> {
 
     /// The recovery of a user that asks to resume, with the messages that it needs held until the answer is dropped. `None`
     /// without a history.
-    pub(crate) fn hold(self: &Arc<Self>, user: &UserId, resume: Option<Resume>) -> Option<HistoryHold> {
+    pub(crate) fn hold(self: &Arc<Self>, user: &UserId, request: Option<ResumeRequest>) -> Option<HistoryHold> {
         let mut core = self.core.lock();
         if core.closed {
             return None;
         }
         core.advance_history();
-        let recovery = core.channel.recovery(user, resume);
+        let recovery = core.channel.recovery(user, request);
         let ring = core.channel.history_mut()?;
-        let offset = match resume {
+        let offset = match request.map(|request| request.resume) {
             Some(Resume::From(from)) if recovery.is_complete() => from.offset,
             _ => ring.position().offset,
         };

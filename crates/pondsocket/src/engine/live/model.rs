@@ -119,7 +119,7 @@ impl Recipient for Member {
         ConnectionId::from_u128(self.0.number)
     }
 
-    fn deliver(&self, _: u64, runs: &[Run<Bytes>]) -> Reached {
+    fn deliver(&self, _: u64, _: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
         let bytes: Vec<u8> = runs.iter().flat_map(|run| run.bytes().iter().copied()).collect();
         self.take(&bytes);
         Reached::Done
@@ -128,6 +128,8 @@ impl Recipient for Member {
     fn wait(&self, _: &Waker, _: Instant) -> RoomWait {
         RoomWait::Room
     }
+
+    fn reach(&self, _: Position) {}
 
     fn send(&self, text: &[u8]) -> impl FnOnce() {
         self.take(text);
@@ -445,7 +447,7 @@ fn a_client_that_resumes_gets_a_message_that_is_published_meanwhile_once() {
         let other = Arc::clone(&room);
         let publisher = thread::spawn(move || publish_kept(&other, "news-2"));
         let (third, user) = (Member::new(3), UserId::new("user-3").expect("a valid id"));
-        let resume = Some(Resume::From(Position { offset: 0, ..start }));
+        let resume = Some(Resume::From(Position { offset: 0, ..start }).into());
         let joined = room.change(AtOnce, |channel| {
             let join = Join { resume, ..Join::new(third.clone(), third.connection(), &user, "q") };
             channel.join(join, &|_| DeliveryPolicy::BROADCAST).recovery

@@ -25,13 +25,14 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use pondsocket_proto::channel::Run;
+use pondsocket_proto::channel::{Proof, Run};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
 use crate::engine::closing::{Close, Closure, ConnectionState, Effect, Lifecycle, TOO_SLOW};
 use crate::engine::framing::Framing;
 use crate::limits::memory::Memory;
+use crate::metrics::CloseReason;
 
 use backpressure::Backpressure;
 use queue::FrameQueue;
@@ -60,6 +61,8 @@ pub(crate) struct Outbox {
     lifecycle: Lifecycle,
     output: Output,
     backpressure: Backpressure,
+    /// What the client has received for certain. Only for connections of a session.
+    pub(crate) proof: Option<Box<Proof>>,
     /// Wakes the connection's task.
     pub(crate) waker: Option<Waker>,
 }
@@ -81,6 +84,17 @@ pub(crate) struct Pushed {
     pub(crate) depth: usize,
 }
 
+impl Pushed {
+    /// Adds the outcome of an earlier push of the same messages, which was accepted.
+    pub(crate) fn join(&mut self, earlier: Pushed) {
+        self.accepted = true;
+        self.behind = false;
+        self.wake |= earlier.wake;
+        self.left_behind |= earlier.left_behind;
+        self.dropped.add(earlier.dropped);
+    }
+}
+
 /// The fill level before a push.
 #[derive(Clone, Copy, Debug)]
 struct FillLevel {
@@ -97,6 +111,7 @@ impl Outbox {
             lifecycle: Lifecycle::new(),
             output: Output::new(writer),
             backpressure: Backpressure::new(bounds, now),
+            proof: None,
             waker: None,
         }
     }
@@ -328,6 +343,11 @@ impl Outbox {
         self.lifecycle.state()
     }
 
+    /// The reason of the connection's end and its code, once they are known.
+    pub(crate) fn close_reason(&self) -> Option<(CloseReason, u16)> {
+        self.lifecycle.reason()
+    }
+
     /// Returns whether frames are accepted.
     fn accepts(&self) -> bool {
         self.state().accepts_frames()
@@ -353,6 +373,10 @@ impl Outbox {
             Effect::Wake => true,
             Effect::Finish { frame, instead, wake } => {
                 if instead {
+                    // An answer to the close frame will not mean that what was queued has arrived.
+                    if let Some(proof) = &mut self.proof {
+                        proof.lose();
+                    }
                     self.queue.clear_unstarted();
                 }
                 // Not through `send`, which accepts nothing in this state.

@@ -13,6 +13,11 @@ pub(crate) struct Dropped {
 }
 
 impl Dropped {
+    /// The number of broadcasts among them.
+    pub(crate) fn broadcasts(&self) -> usize {
+        self.oldest + self.newest
+    }
+
     pub(super) fn add(&mut self, more: Dropped) {
         self.outdated += more.outdated;
         self.oldest += more.oldest;

@@ -1,0 +1,254 @@
+use std::collections::VecDeque;
+
+use crate::position::{Epoch, Position};
+
+/// The most pings without an answer.
+const OUTSTANDING: usize = 4;
+
+/// The messages that one connection was sent, and those of them that it has received for certain.
+///
+/// A client answers pings in the order of its input, after everything that was sent before (RFC 6455 section 5.5.3), so the
+/// answer to a ping proves that all messages ahead of the ping have arrived. Positions are those of histories, by epoch.
+#[derive(Debug, Default)]
+pub struct Proof {
+    channels: Vec<Progress>,
+    /// The pings without an answer, each with the positions that it proves.
+    pings: VecDeque<(u32, Vec<Position>)>,
+    /// The number of the last ping.
+    last: u32,
+    /// The number of the last ping that was answered.
+    answered: u32,
+    /// The time of the last ping, in milliseconds.
+    pinged_at: Option<u64>,
+    /// Nothing that is sent from now on counts.
+    is_stopped: bool,
+    has_lost: bool,
+}
+
+/// The progress of a connection in one history.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Progress {
+    /// The history.
+    pub epoch: Epoch,
+    /// The offset up to which everything was received for certain.
+    pub proven: u64,
+    /// The offset up to which everything was sent.
+    pub sent: u64,
+}
+
+impl Proof {
+    /// Begins with a history: the client is owed what comes behind the offset of this position.
+    pub fn watch(&mut self, from: Position) {
+        self.forget(from.epoch);
+        let Position { epoch, offset } = from;
+        self.channels.push(Progress { epoch, proven: offset, sent: offset });
+    }
+
+    /// Ends with a history. Answers to earlier pings prove nothing of it any more.
+    pub fn forget(&mut self, epoch: Epoch) {
+        self.channels.retain(|progress| progress.epoch != epoch);
+        self.forget_pings(epoch);
+    }
+
+    fn forget_pings(&mut self, epoch: Epoch) {
+        for (_, positions) in &mut self.pings {
+            positions.retain(|position| position.epoch != epoch);
+        }
+    }
+
+    /// Nothing is sent any more, or at least is not to be proven: the connection leaves its channels.
+    pub fn stop(&mut self) {
+        self.is_stopped = true;
+    }
+
+    /// Everything up to a position was sent. Histories that are not watched are ignored.
+    pub fn sent(&mut self, position: Position) {
+        if !self.is_stopped
+            && let Some(progress) = self.progress_mut(position.epoch)
+        {
+            progress.sent = progress.sent.max(position.offset);
+        }
+    }
+
+    /// Messages were dropped: from now on nothing is proven.
+    pub fn lose(&mut self) {
+        self.has_lost = true;
+        self.is_stopped = true;
+        self.pings.iter_mut().for_each(|(_, positions)| positions.clear());
+    }
+
+    /// Returns `true` if messages were dropped.
+    pub fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+
+    /// The number of a ping that is to be sent behind what was sent so far. `None` if it would prove nothing, or too many
+    /// are not answered, or the last one is younger than `interval` milliseconds.
+    pub fn ping(&mut self, now: u64, interval: u64) -> Option<u32> {
+        let is_early = self.pinged_at.is_some_and(|at| now < at.saturating_add(interval));
+        let is_unproven = |progress: &Progress| progress.proven < progress.sent;
+        if is_early || self.has_lost || self.pings.len() >= OUTSTANDING || !self.channels.iter().any(is_unproven) {
+            return None;
+        }
+        Some(self.force_ping(now))
+    }
+
+    /// The number of a ping that is sent in any case.
+    pub fn force_ping(&mut self, now: u64) -> u32 {
+        if self.pings.len() >= OUTSTANDING {
+            self.pings.pop_front();
+        }
+        self.last = self.last.wrapping_add(1);
+        self.pinged_at = Some(now);
+        let provable = self.channels.iter().filter(|_| !self.has_lost);
+        let positions = provable.map(|progress| Position { epoch: progress.epoch, offset: progress.sent });
+        self.pings.push_back((self.last, positions.collect()));
+        self.last
+    }
+
+    /// A ping was answered. An answer to a later one stands for all earlier ones (RFC 6455 section 5.5.3); an answer to a
+    /// ping that was not sent, or is answered, is ignored.
+    pub fn pong(&mut self, number: u32) {
+        let Some(at) = self.pings.iter().position(|(ping, _)| *ping == number) else { return };
+        for (_, positions) in self.pings.drain(..=at) {
+            for Position { epoch, offset } in positions {
+                if let Some(progress) = self.channels.iter_mut().find(|progress| progress.epoch == epoch) {
+                    progress.proven = progress.proven.max(offset);
+                }
+            }
+        }
+        self.answered = number;
+    }
+
+    /// Returns `true` if the last answered ping is this one.
+    pub fn has_answered(&self, number: u32) -> bool {
+        self.answered == number
+    }
+
+    /// The progress in a history.
+    pub fn progress(&self, epoch: Epoch) -> Option<Progress> {
+        self.channels.iter().find(|progress| progress.epoch == epoch).copied()
+    }
+
+    fn progress_mut(&mut self, epoch: Epoch) -> Option<&mut Progress> {
+        self.channels.iter_mut().find(|progress| progress.epoch == epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EPOCH: Epoch = Epoch::new(1);
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: EPOCH, offset }
+    }
+
+    fn proven(proof: &Proof) -> u64 {
+        proof.progress(EPOCH).expect("watched").proven
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Send,
+        Ping,
+        /// The client reads so much of what it was sent.
+        Read(usize),
+        /// The answers that the client has made arrive, but for some.
+        Answer {
+            lost: bool,
+        },
+    }
+
+    proptest! {
+        /// Whatever pings are lost, late or answered together, nothing is proven that the client has not read.
+        #[test]
+        fn nothing_is_proven_that_was_not_received(steps in prop::collection::vec(prop_oneof![
+            4 => Just(Step::Send),
+            2 => Just(Step::Ping),
+            3 => (1..6usize).prop_map(Step::Read),
+            2 => any::<bool>().prop_map(|lost| Step::Answer { lost }),
+        ], 0..100)) {
+            let mut proof = Proof::default();
+            proof.watch(at(0));
+            // What is on its way: messages by their offset, pings by their number.
+            let (mut wire, mut read, mut answers) = (VecDeque::new(), 0, VecDeque::new());
+            let (mut offset, mut now) = (0, 0);
+            for step in steps {
+                now += 1;
+                match step {
+                    Step::Send => {
+                        offset += 1;
+                        proof.sent(at(offset));
+                        wire.push_back(Ok(offset));
+                    }
+                    Step::Ping => wire.extend(proof.ping(now, 2).map(Err)),
+                    Step::Read(most) => {
+                        for _ in 0..most {
+                            match wire.pop_front() {
+                                Some(Ok(message)) => read = message,
+                                Some(Err(ping)) => answers.push_back(ping),
+                                None => {}
+                            }
+                        }
+                    }
+                    Step::Answer { lost } => {
+                        if let Some(answer) = answers.pop_front().filter(|_| !lost) {
+                            proof.pong(answer);
+                        }
+                    }
+                }
+                prop_assert!(proven(&proof) <= read, "{} > {read}", proven(&proof));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pong_proves_what_was_sent_ahead_of_its_ping_and_of_earlier_ones() {
+        let mut proof = Proof::default();
+        proof.watch(at(5));
+        assert_eq!(proof.ping(0, 1000), None, "nothing is unproven");
+        proof.sent(at(7));
+        let first = proof.ping(0, 1000).expect("something is unproven");
+        proof.sent(at(8));
+        assert_eq!(proof.ping(999, 1000), None, "too early");
+        let second = proof.ping(1000, 1000).expect("due");
+        proof.sent(at(9));
+        proof.pong(second + 1);
+        assert_eq!(proven(&proof), 5, "never sent");
+        proof.pong(second);
+        proof.pong(first);
+        assert_eq!((proven(&proof), proof.has_answered(second)), (8, true));
+        proof.stop();
+        proof.sent(at(10));
+        let last = proof.force_ping(2000);
+        proof.pong(last);
+        assert_eq!(proven(&proof), 9);
+    }
+
+    #[test]
+    fn nothing_behind_a_dropped_message_is_proven() {
+        let mut proof = Proof::default();
+        proof.watch(at(0));
+        proof.sent(at(1));
+        let ping = proof.force_ping(0);
+        proof.lose();
+        proof.sent(at(3));
+        proof.pong(ping);
+        assert_eq!((proven(&proof), proof.ping(5000, 1000)), (0, None));
+    }
+
+    #[test]
+    fn a_client_that_does_not_answer_is_not_pinged_without_end() {
+        let mut proof = Proof::default();
+        proof.watch(at(0));
+        let pings = (1..20).filter(|offset| {
+            proof.sent(at(*offset));
+            proof.ping(offset * 1000, 1000).is_some()
+        });
+        assert_eq!(pings.count(), OUTSTANDING);
+    }
+}

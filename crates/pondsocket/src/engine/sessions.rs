@@ -1,0 +1,319 @@
+//! Sessions: what is known of clients that do not know their own position, so that they can resume on another connection.
+//!
+//! A client names its session by a key when it connects. While the connection is open, answers to pings prove what the client
+//! has received. When the connection ends, the session keeps a ticket with these positions, which the next connection of the
+//! same key and user takes, once.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use pondsocket_proto::channel::Progress;
+use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use crate::engine::sync::Mutex;
+
+/// The time in which the older connection of a session answers a ping, if its client is alive.
+const KNOCK: Duration = Duration::from_millis(500);
+
+/// The key of a session: a part of its hash, because the key itself is a secret, and of any length.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct SessionKey([u8; 16]);
+
+impl SessionKey {
+    pub(crate) fn of(key: &str) -> SessionKey {
+        let hash = Sha256::digest(key.as_bytes());
+        SessionKey(std::array::from_fn(|at| hash[at]))
+    }
+}
+
+/// A connection, as its session needs it.
+pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
+    /// Returns `true` if nothing has ended the connection.
+    fn is_open(&self) -> bool;
+    /// Its session; `None` if it has none.
+    fn session(&self) -> Option<&ConnectionSession>;
+    /// Pings the client, and returns the number of the ping.
+    fn knock(&self) -> u32;
+    /// Returns `true` if the client has answered a ping.
+    fn has_answered(&self, number: u32) -> bool;
+    /// Ends the connection, because its client has connected again.
+    fn supersede(&self);
+}
+
+/// The positions of a client when its connection ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) user: UserId,
+    pub(crate) channels: Vec<(ChannelName, Progress)>,
+}
+
+/// The session of one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionSession {
+    sessions: Arc<Sessions>,
+    key: SessionKey,
+    /// The time from which the times of pings count.
+    start: Instant,
+    /// The positions of the connection before. Each is used once.
+    ticket: Mutex<Option<Ticket>>,
+    /// Notified when a ping was answered, and when the connection has left its channels.
+    changed: Notify,
+    has_left: AtomicBool,
+}
+
+impl ConnectionSession {
+    pub(crate) fn new(sessions: &Arc<Sessions>, key: SessionKey, ticket: Option<Ticket>) -> Box<ConnectionSession> {
+        Box::new(ConnectionSession {
+            sessions: Arc::clone(sessions),
+            key,
+            start: Instant::now(),
+            ticket: Mutex::new(ticket),
+            changed: Notify::new(),
+            has_left: AtomicBool::new(false),
+        })
+    }
+
+    /// The connection has been made. Returns `false` if there are too many sessions: then this one is not kept.
+    pub(crate) fn begin(&self, id: ConnectionId, connection: Weak<dyn SessionConnection>) -> bool {
+        self.sessions.begin(self.key, Entry::Live { id, connection })
+    }
+
+    /// The time, in milliseconds.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The time between two pings, in milliseconds.
+    pub(crate) fn interval(&self) -> u64 {
+        self.sessions.interval
+    }
+
+    /// The position of the connection before in a channel.
+    pub(crate) fn position(&self, channel: &str) -> Option<Progress> {
+        let ticket = self.ticket.lock();
+        let found = ticket.as_ref()?.channels.iter().find(|(name, _)| name.as_str() == channel);
+        found.map(|(_, progress)| *progress)
+    }
+
+    /// The user of the connection before.
+    pub(crate) fn user(&self) -> Option<UserId> {
+        self.ticket.lock().as_ref().map(|ticket| ticket.user.clone())
+    }
+
+    /// Uses up the position in a channel: the client has joined it.
+    pub(crate) fn use_up(&self, channel: &str) {
+        if let Some(ticket) = &mut *self.ticket.lock() {
+            ticket.channels.retain(|(name, _)| name.as_str() != channel);
+        }
+    }
+
+    /// The connection has left its channels. `channels` are the positions there; `None` if the client has ended the session.
+    pub(crate) fn leave(&self, id: ConnectionId, user: &UserId, channels: Option<Vec<(ChannelName, Progress)>>) {
+        let unused = self.ticket.lock().take();
+        let ticket = channels.map(|mut channels| {
+            // Channels that it has not joined again keep their positions.
+            channels.extend(unused.into_iter().flat_map(|ticket| ticket.channels));
+            Ticket { user: user.clone(), channels }
+        });
+        self.sessions.end(self.key, id, ticket);
+        // Release: a task that sees the flag finds the ticket.
+        self.has_left.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// The client has received everything.
+    pub(crate) fn prove(&self, user: &UserId) {
+        self.sessions.prove(self.key, user);
+    }
+
+    pub(crate) fn note_answer(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until a condition holds, which is looked at after each answer, or the connection has left its channels.
+    async fn changed(&self, holds: impl Fn() -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // Before the look: a change behind it is not missed.
+            changed.as_mut().enable();
+            if self.has_left.load(Ordering::Acquire) || holds() {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for ConnectionSession {
+    fn drop(&mut self) {
+        // The connection has not come about: the client has gone during the upgrade, and will come again.
+        if !*self.has_left.get_mut()
+            && let Some(ticket) = self.ticket.lock().take()
+        {
+            self.sessions.put_back(self.key, ticket);
+        }
+    }
+}
+
+/// The sessions of one endpoint.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    window: Duration,
+    /// The time between two pings of a connection, in milliseconds.
+    interval: u64,
+    most: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_key: HashMap<SessionKey, Entry>,
+    /// The ends of sessions, the earliest first. An entry that has begun again since is passed over.
+    ends: VecDeque<(Instant, SessionKey)>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Live { id: ConnectionId, connection: Weak<dyn SessionConnection> },
+    Ended { ticket: Ticket, until: Instant },
+}
+
+impl Sessions {
+    pub(crate) fn new(window: Duration, interval: Duration, most: usize) -> Sessions {
+        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        Sessions { window, interval, most, table: Mutex::new(Table::default()) }
+    }
+
+    /// The session of a new connection, with the positions of the connection before. If that one is open, its client is
+    /// pinged: when it answers it is another client with the same key, and the new connection has no session. Else it is lost,
+    /// and is ended. Cancel-safe: the positions stay with the session.
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        key: SessionKey,
+        user: Option<&UserId>,
+    ) -> Option<Box<ConnectionSession>> {
+        let older = match self.take(key, user) {
+            Ok(ticket) => return Some(ConnectionSession::new(self, key, ticket)),
+            Err(older) => older,
+        };
+        if older.is_open() {
+            let number = older.knock();
+            // Its client answers, or it ends by itself, or neither in time.
+            let answered = timeout(KNOCK, changed(&*older, || older.has_answered(number))).await;
+            if answered.is_ok() && older.is_open() {
+                return None;
+            }
+            older.supersede();
+        }
+        // Its task leaves the channels, and then the ticket. A task that does not run in time leaves none.
+        let _ = timeout(KNOCK, changed(&*older, || false)).await;
+        Some(ConnectionSession::new(self, key, self.take(key, user).unwrap_or_default()))
+    }
+
+    /// Takes the ticket of a session; `Err` with its connection if that has not left its channels yet.
+    fn take(&self, key: SessionKey, user: Option<&UserId>) -> Result<Option<Ticket>, Arc<dyn SessionConnection>> {
+        let mut table = self.table.lock();
+        table.expire(Instant::now());
+        match table.by_key.get(&key) {
+            Some(Entry::Live { connection, .. }) => {
+                if let Some(connection) = connection.upgrade() {
+                    return Err(connection);
+                }
+            }
+            // A stolen key is worth nothing without the user's own credentials.
+            Some(Entry::Ended { ticket, .. }) if user.is_some_and(|user| *user != ticket.user) => return Ok(None),
+            _ => {}
+        }
+        match table.by_key.remove(&key) {
+            Some(Entry::Ended { ticket, .. }) => Ok(Some(ticket)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A connection of a session has been made.
+    fn begin(&self, key: SessionKey, live: Entry) -> bool {
+        let mut table = self.table.lock();
+        table.expire(Instant::now());
+        // At the limit new sessions are not kept: those that exist have clients that rely on them.
+        let has_room = table.by_key.len() < self.most || table.by_key.contains_key(&key);
+        if has_room {
+            table.by_key.insert(key, live);
+        }
+        has_room
+    }
+
+    /// The connection of a session has left its channels. Without a ticket the session ends.
+    fn end(&self, key: SessionKey, ended: ConnectionId, ticket: Option<Ticket>) {
+        let mut table = self.table.lock();
+        // Not that of a connection which has taken its place.
+        if matches!(table.by_key.get(&key), Some(Entry::Live { id, .. }) if *id == ended) {
+            match ticket {
+                Some(ticket) => table.keep(key, ticket, self.window),
+                None => drop(table.by_key.remove(&key)),
+            }
+        }
+    }
+
+    /// The ticket of a connection that has not come about.
+    fn put_back(&self, key: SessionKey, ticket: Ticket) {
+        let mut table = self.table.lock();
+        let is_vacant = match table.by_key.get(&key) {
+            None => true,
+            Some(Entry::Live { connection, .. }) => connection.strong_count() == 0,
+            Some(Entry::Ended { .. }) => false,
+        };
+        if is_vacant {
+            table.keep(key, ticket, self.window);
+        }
+    }
+
+    /// The client of an ended connection has received everything, because it has answered the close frame.
+    fn prove(&self, key: SessionKey, user: &UserId) {
+        let mut table = self.table.lock();
+        if let Some(Entry::Ended { ticket, .. }) = table.by_key.get_mut(&key)
+            && ticket.user == *user
+        {
+            for (_, progress) in &mut ticket.channels {
+                progress.proven = progress.sent;
+            }
+        }
+    }
+
+    /// The number of sessions.
+    pub(crate) fn len(&self) -> usize {
+        let mut table = self.table.lock();
+        table.expire(Instant::now());
+        table.by_key.len()
+    }
+}
+
+/// Waits until a condition holds, which is looked at after each answer of the client, or the connection has left its channels.
+async fn changed(connection: &dyn SessionConnection, holds: impl Fn() -> bool) {
+    if let Some(session) = connection.session() {
+        session.changed(holds).await;
+    }
+}
+
+impl Table {
+    fn keep(&mut self, key: SessionKey, ticket: Ticket, window: Duration) {
+        let until = Instant::now() + window;
+        self.ends.push_back((until, key));
+        self.by_key.insert(key, Entry::Ended { ticket, until });
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((_, key)) = self.ends.front().filter(|(until, _)| *until <= now) {
+            if matches!(self.by_key.get(key), Some(Entry::Ended { until, .. }) if *until <= now) {
+                self.by_key.remove(key);
+            }
+            self.ends.pop_front();
+        }
+    }
+}
