@@ -445,14 +445,16 @@ impl Session {
         }
         let (recovery, replayed) = (accepted.recovery, accepted.replayed);
         if resume.is_some() || replayed > 0 {
-            self.handle.count(|metrics, me| metrics.channel_resumed(me, name.as_str(), recovery, replayed));
+            let (connection, user, channel) = (self.handle.id(), self.handle.user(), name.as_str());
+            tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, ?recovery, replayed, "resumed");
+            self.handle.count(|metrics, me| metrics.channel_resumed(me, channel, recovery, replayed));
         }
         for (event, members) in accepted.broadcasts {
             let observer = &self.endpoint.observer;
             observer.count(|metrics, endpoint| metrics.message_broadcast(endpoint, name.as_str(), &event, members));
         }
         let (connection, user, channel) = (self.handle.id(), self.handle.user(), name.as_str());
-        tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, ?recovery, replayed, "joined");
+        tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, first = accepted.first, "joined");
         if let Some(subscription) = self.subscriptions.get_mut(id) {
             // The name of the live channel, so that all members share one text.
             subscription.name = name;
