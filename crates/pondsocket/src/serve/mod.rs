@@ -107,7 +107,7 @@ struct RunningServer {
     /// The accepting tasks: of each shard, or one for all clients; one that hands sockets over to shards; and one for admin
     /// listeners, if there are any, which is separate so that a flood of clients takes no permits from probes.
     accepting: Vec<JoinHandle<()>>,
-    _shards: Vec<Shard>,
+    shards: Vec<Shard>,
 }
 
 impl Server {
@@ -153,7 +153,7 @@ impl Server {
         let (pond, options, has_admin) = (self.pond.clone(), self.options.clone(), !admin.is_empty());
         let server = Arc::new(ServerContext { pond, options, stage, has_admin });
         let mut running =
-            RunningServer { addresses, listeners: text, stage: sender, accepting: Vec::new(), _shards: Vec::new() };
+            RunningServer { addresses, listeners: text, stage: sender, accepting: Vec::new(), shards: Vec::new() };
         if has_admin {
             running.accept_here(admin, &server)?;
         }
@@ -269,7 +269,7 @@ impl RunningServer {
             };
             let accepting = accept::accept(acceptors, Arc::clone(server), Arc::clone(&pool));
             self.accepting.push(shard.runtime.spawn(accepting));
-            self._shards.push(shard);
+            self.shards.push(shard);
         }
         if !others.is_empty() {
             let acceptors = AcceptorGroup::new(others, None)?;
