@@ -236,7 +236,7 @@ impl Subscriber {
         bucket: &mut TokenBucket,
     ) {
         let again = self.state().subscriptions.take_again();
-        self.tell(session, sink, again);
+        self.report_subscribed(session, sink, again);
         while answers.len() < UNDER_WAY {
             let available = bucket.available(Instant::now()).min(NAMES);
             let Some(change) = self.state().subscriptions.next(available) else { return };
@@ -256,7 +256,7 @@ impl Subscriber {
         match answer {
             Ok(()) => {
                 let subscribed = self.state().subscriptions.confirmed(&change);
-                self.tell(session, sink, subscribed);
+                self.report_subscribed(session, sink, subscribed);
             }
             Err(Refusal::Refused(error)) => {
                 let denied = self.state().subscriptions.refused(change);
@@ -270,7 +270,7 @@ impl Subscriber {
         Ok(())
     }
 
-    fn tell(&self, session: BusSession, sink: &BusSink, mut topics: Vec<Topic>) {
+    fn report_subscribed(&self, session: BusSession, sink: &BusSink, mut topics: Vec<Topic>) {
         topics.retain(|topic| *topic != self.probe_topic);
         if !topics.is_empty() {
             sink.push(BusEvent::Subscribed { session, topics });

@@ -35,8 +35,8 @@ async fn certificates_are_checked() {
     .await;
 
     let options = RedisOptions::url(&format!("rediss://localhost:{port}")).expect("an address");
-    let mut stranger = Node::start(options.clone(), &["t"]);
-    let reason = stranger.next_down().await;
+    let mut untrusting = Node::start(options.clone(), &["t"]);
+    let reason = untrusting.next_down().await;
     assert_eq!(reason.kind(), BusErrorKind::Refused, "{reason}");
 
     let mut node = Node::listening(options.ca(certificate), &["t"]).await;

@@ -107,7 +107,7 @@ impl Checker {
     }
 
     /// Checks an input of a core.
-    pub(crate) fn told(&mut self, peer: Peer, input: &Input) {
+    pub(crate) fn received(&mut self, peer: Peer, input: &Input) {
         match input {
             // Where there are leases, an incarnation is valid once it is known to hold one: a larger number is only a
             // claim.

@@ -40,7 +40,7 @@ impl Js {
         }
     }
 
-    fn say(&mut self, channel: &ChannelKey, now: u64, body: Body) -> ForeignOutput {
+    fn publish(&mut self, channel: &ChannelKey, now: u64, body: Body) -> ForeignOutput {
         ForeignOutput::Publish(
             self.topics.channel(channel).as_str().into(),
             self.sender.envelope(Some(channel), now, body),
@@ -119,7 +119,7 @@ impl Js {
             },
             _ => vec![],
         };
-        outputs.extend(bodies.into_iter().map(|body| self.say(channel, now, body)));
+        outputs.extend(bodies.into_iter().map(|body| self.publish(channel, now, body)));
         outputs.extend(self.close_if_empty(channel));
         outputs
     }
@@ -140,7 +140,7 @@ impl Js {
         };
         let channels: Vec<_> = self.rooms.iter().filter(is_new).map(|(key, _)| key.clone()).collect();
         let request = || Body::StateRequest { from_node: "another id".into() };
-        channels.iter().map(|channel| self.say(channel, now, request())).collect()
+        channels.iter().map(|channel| self.publish(channel, now, request())).collect()
     }
 
     pub(crate) fn receive(&mut self, message: &Envelope, now: u64) -> Vec<ForeignOutput> {
@@ -210,7 +210,7 @@ impl Js {
             }
             _ => {}
         }
-        let mut outputs: Vec<_> = answer.map(|body| self.say(channel, now, body)).into_iter().collect();
+        let mut outputs: Vec<_> = answer.map(|body| self.publish(channel, now, body)).into_iter().collect();
         outputs.extend(self.close_if_empty(channel));
         outputs
     }

@@ -369,7 +369,7 @@ impl World {
         };
         let Some(input) = input else { return };
         self.trace.note(now, || format!("{peer} <- {}", super::format::input(&input)));
-        self.checker.told(peer, &input);
+        self.checker.received(peer, &input);
         if let Input::Local { .. } | Input::Opened { .. } | Input::Closed { .. } = input {
             self.is_dirty = true;
         }

@@ -88,7 +88,7 @@ impl Fake {
     }
 
     /// Sends bytes to all subscribers of a topic.
-    pub(crate) fn say(&self, topic: &str, bytes: &str) {
+    pub(crate) fn publish_raw(&self, topic: &str, bytes: &str) {
         for (_, writer) in self.shared.listeners().get(topic).into_iter().flatten() {
             let _ = writer.send(Some(bytes.into()));
         }
@@ -96,7 +96,7 @@ impl Fake {
 
     /// Sends bytes to all subscribers of a topic, and closes their connections.
     pub(crate) fn cut(&self, topic: &str, bytes: &str) {
-        self.say(topic, bytes);
+        self.publish_raw(topic, bytes);
         for (_, writer) in self.shared.listeners().get(topic).into_iter().flatten() {
             let _ = writer.send(None);
         }

@@ -232,20 +232,20 @@ impl Queue {
                     self.dropped += 1;
                     return self.note_gap(Lost::Topics(vec![topic]), GapCause::Overflow);
                 }
-                self.tell_gaps();
+                self.report_gaps();
                 self.messages += 1;
                 self.bytes += bytes;
                 self.events.push_back(BusEvent::Message { topic, data });
             }
             BusEvent::Gap { lost, cause } => self.note_gap(lost, cause),
             BusEvent::Down { reason } => {
-                self.tell_gaps();
+                self.report_gaps();
                 // Sessions that ended before the node read of them are void; the messages that they delivered are not.
                 self.events.retain(|event| matches!(event, BusEvent::Message { .. } | BusEvent::Gap { .. }));
                 self.events.push_back(BusEvent::Down { reason });
             }
             event => {
-                self.tell_gaps();
+                self.report_gaps();
                 self.events.push_back(event);
             }
         }
@@ -274,13 +274,13 @@ impl Queue {
 
     /// Moves the gaps into the queue, behind the events that came before the loss. Until then further losses are
     /// merged.
-    fn tell_gaps(&mut self) {
+    fn report_gaps(&mut self) {
         self.events.extend(self.gaps.drain(..).map(Gap::into_event));
     }
 
     fn pop(&mut self) -> Option<BusEvent> {
         if self.events.is_empty() {
-            self.tell_gaps();
+            self.report_gaps();
         }
         let event = self.events.pop_front()?;
         if let BusEvent::Message { topic, data } = &event {
@@ -404,8 +404,8 @@ mod tests {
             sink.push(down(&n.to_string()));
         }
         sink.push(BusEvent::Up { session: BusSession(1000) });
-        let told = [message("a", "1"), down("999"), BusEvent::Up { session: BusSession(1000) }];
-        assert_eq!(unread(&mut events), told);
+        let expected = [message("a", "1"), down("999"), BusEvent::Up { session: BusSession(1000) }];
+        assert_eq!(unread(&mut events), expected);
     }
 
     #[tokio::test]

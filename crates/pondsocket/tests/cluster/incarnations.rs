@@ -29,11 +29,11 @@ fn now() -> u64 {
 }
 
 /// A message of this incarnation of a node.
-fn says(name: &str, life: u64, id: u64, message: Value) -> String {
+fn message_from(name: &str, incarnation: u64, id: u64, message: Value) -> String {
     let mut all = json!({
-        "protocol": "pondsocket.distributed", "version": 1, "messageId": format!("{name} {life} {id}"),
-        "sourceNodeId": format!("{name}~{}", base36(life)), "endpointName": "__cluster__", "channelName": "__cluster__",
-        "timestamp": 1, "ext": { "v": 1, "n": name, "i": life },
+        "protocol": "pondsocket.distributed", "version": 1, "messageId": format!("{name} {incarnation} {id}"),
+        "sourceNodeId": format!("{name}~{}", base36(incarnation)), "endpointName": "__cluster__", "channelName": "__cluster__",
+        "timestamp": 1, "ext": { "v": 1, "n": name, "i": incarnation },
     });
     for (key, value) in message.as_object().expect("an object") {
         match value.as_object().filter(|_| key == "ext") {
@@ -44,17 +44,17 @@ fn says(name: &str, life: u64, id: u64, message: Value) -> String {
     all.to_string()
 }
 
-fn hello(name: &str, life: u64, id: u64) -> Publish {
-    Publish::new(CLUSTER, says(name, life, id, json!({ "type": "X_NODE", "ext": { "ev": "hello" } })))
+fn hello(name: &str, incarnation: u64, id: u64) -> Publish {
+    Publish::new(CLUSTER, message_from(name, incarnation, id, json!({ "type": "X_NODE", "ext": { "ev": "hello" } })))
 }
 
-fn joins(name: &str, life: u64, (before, after): (u64, u64), user: &str) -> [Publish; 2] {
+fn joins(name: &str, incarnation: u64, (before, after): (u64, u64), user: &str) -> [Publish; 2] {
     let base = json!({ "endpointName": "api/socket", "channelName": "/chat/1", "userId": user });
     let with = |more: Value, version: [u64; 2]| {
         let mut all = base.clone();
         all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         all["ext"] = json!({ "p": version, "j": 1 });
-        Publish::new(LOBBY, says(name, life, version[1], all))
+        Publish::new(LOBBY, message_from(name, incarnation, version[1], all))
     };
     [
         with(json!({ "type": "USER_JOINED", "presence": {}, "assigns": {} }), [before, after]),
@@ -130,9 +130,9 @@ async fn a_hello_with_a_future_incarnation_hides_no_node() {
     let running = tokio::spawn(std::sync::Arc::clone(&forger).run(sink, stop));
     tokio::task::yield_now().await;
     for round in 0..200 {
-        let life = now() + 60_000 * (round % 7 + 1);
-        let mut batch = vec![hello("node", life, round)];
-        batch.extend(joins("node", life, (0, 7 + round), "eve"));
+        let incarnation = now() + 60_000 * (round % 7 + 1);
+        let mut batch = vec![hello("node", incarnation, round)];
+        batch.extend(joins("node", incarnation, (0, 7 + round), "eve"));
         forger.publish(batch).await;
         sleep(Duration::from_millis(50)).await;
         assert_eq!(watcher.shown("/chat/1"), ["ada", "wim"], "round {round}");
@@ -154,7 +154,7 @@ async fn invented_nodes_do_not_replace_live_ones() {
     eventually("ada is seen", || watcher.shown("/chat/1") == ["ada", "wim"]).await;
     sleep(2 * SECOND).await;
     for number in 0..1500 {
-        watcher.bus.publish(vec![hello(&format!("stranger {number}"), now(), number)]).await;
+        watcher.bus.publish(vec![hello(&format!("unknown {number}"), now(), number)]).await;
     }
     let young = start(&hub, "young", 0).await;
     let (_bob, _bobs) = young.join("bob", "/chat/1").await;

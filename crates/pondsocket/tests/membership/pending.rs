@@ -107,9 +107,9 @@ async fn a_new_socket_replaces_the_one_that_has_been_idle_for_longest() {
     // The first client has sent another request since.
     idle[0].send(HEALTH).await;
     idle[0].until("ok\n").await;
-    let mut newcomer = site.idle(1).await;
+    let mut newest = site.idle(1).await;
     ends(&mut idle[1]).await;
-    for client in [&mut idle[0], &mut newcomer] {
+    for client in [&mut idle[0], &mut newest] {
         client.send(HEALTH).await;
         client.until("ok\n").await;
     }
@@ -137,11 +137,11 @@ async fn an_address_with_many_sockets_makes_room_for_addresses_with_few() {
         crowd.push(site.client(1, sent).await);
     }
     let other = site.client(2, b"GET").await;
-    for newcomers in 1..=3 {
+    for count in 1..=3 {
         let mut peer = Peer::connect_from(IpAddr::from([127, 0, 0, 3]), site.address, "/ws").await;
         peer.text(r#"{"action":"ping"}"#).await;
-        ends(&mut crowd[newcomers - 1]).await;
-        assert_eq!(site.closed(), vec!["evicted_waiting"; newcomers]);
+        ends(&mut crowd[count - 1]).await;
+        assert_eq!(site.closed(), vec!["evicted_waiting"; count]);
         // A permit that an upgrade releases is used again.
         crowd.push(site.client(1, b"").await);
     }

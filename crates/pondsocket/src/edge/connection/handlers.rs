@@ -379,7 +379,7 @@ impl Session {
             }
         }
         self.endpoint.finish(HandlerKind::Join, lobby.as_deref(), started, outcome.as_ref().err());
-        self.tell_hooks(|hooks, me| {
+        self.notify_hooks(|hooks, me| {
             let channel = Channel::new(&self.endpoint, name.clone());
             hooks.after_join(&me.info(), &channel, outcome.as_ref().copied());
         });
@@ -469,8 +469,8 @@ impl Session {
         }
     }
 
-    fn tell_hooks(&self, tell: impl FnOnce(&dyn Hooks, &ConnectionHandle)) {
-        self.endpoint.common.hooks.notify(self.meter(), |hooks| tell(hooks, &self.handle));
+    fn notify_hooks(&self, notify: impl FnOnce(&dyn Hooks, &ConnectionHandle)) {
+        self.endpoint.common.hooks.notify(self.meter(), |hooks| notify(hooks, &self.handle));
     }
 
     fn meter(&self) -> &Meter {

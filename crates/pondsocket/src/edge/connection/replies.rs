@@ -30,7 +30,7 @@ impl Session {
         let channel = malformed.channel.as_ref().map_or(GATEWAY, ClientText::to_lossy);
         self.log(channel, None, error);
         self.handle.count(|metrics, me| metrics.join_declined(me, channel, error.code()));
-        self.tell(channel, |text| server::malformed(text, malformed, &fresh_request_id()));
+        self.send_behind(channel, |text| server::malformed(text, malformed, &fresh_request_id()));
     }
 
     /// Refuses a message that was not queued. The answer does not wait for earlier messages of its channel.
@@ -48,7 +48,7 @@ impl Session {
         // A channel that the last member has just left may still be delivering.
         let live = self.endpoint.hub.get(channel);
         let live = live.is_some_and(|live| live.read(|channel| channel.local_members().member_count() > 0));
-        self.tell(channel, |text| {
+        self.send_behind(channel, |text| {
             if live {
                 let message = "not a member of the channel";
                 server::internal_error(text, request_id, &ErrorPayload { code: 403, message, details: None, channel });
@@ -65,8 +65,8 @@ impl Session {
         let channel = name.as_str();
         self.handle.count(|metrics, me| metrics.join_declined(me, channel, 404));
         let error = ErrorPayload { code: 404, message: "no such channel", details: None, channel };
-        self.tell(channel, |text| server::not_found(text, request_id, &error));
-        self.tell(channel, |text| server::join_declined(text, request_id, &error));
+        self.send_behind(channel, |text| server::not_found(text, request_id, &error));
+        self.send_behind(channel, |text| server::join_declined(text, request_id, &error));
     }
 
     pub(super) fn decline(&mut self, channel: &str, request_id: &str, error: &Error) {
@@ -75,7 +75,7 @@ impl Session {
         let details = error.details_for_client();
         let payload =
             ErrorPayload { code: error.code(), message: error.message(), details: details.as_deref(), channel };
-        self.tell(channel, |text| server::join_declined(text, request_id, &payload));
+        self.send_behind(channel, |text| server::join_declined(text, request_id, &payload));
     }
 
     /// Answers a message whose handler has failed, or that has none.
@@ -137,11 +137,11 @@ impl Session {
     }
 
     pub(super) fn acknowledge_exit(&mut self, channel: &str, request_id: &str) {
-        self.tell(channel, |text| server::exit_acknowledge(text, channel, request_id));
+        self.send_behind(channel, |text| server::exit_acknowledge(text, channel, request_id));
     }
 
     /// Sends a message to this connection, behind the messages that the channel, if it is live, has for it.
-    fn tell(&mut self, channel: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    fn send_behind(&mut self, channel: &str, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
         match self.endpoint.hub.get(channel) {

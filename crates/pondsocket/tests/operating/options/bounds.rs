@@ -5,7 +5,7 @@ use serde_json::json;
 use testkit::{TestResult, eventually};
 use tokio::time::{Instant, timeout};
 
-use super::{SECOND, closed, gone_after, passive, pond, say, text};
+use super::{SECOND, closed, gone_after, passive, pond, send_message, text};
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_has_the_configured_bounds_of_queues() -> TestResult {
@@ -37,12 +37,12 @@ async fn an_endpoint_has_the_configured_bounds_of_queues() -> TestResult {
     let (pond, endpoints, counted) = pond(Options::default(), few);
     let mut sockets = [passive(&pond, "/all").await, passive(&pond, "/own").await];
     for socket in &mut sockets {
-        say(socket, "BROADCAST", "wait", "/room/1").await;
-        say(socket, "BROADCAST", "echo", "/room/2").await;
+        send_message(socket, "BROADCAST", "wait", "/room/1").await;
+        send_message(socket, "BROADCAST", "echo", "/room/2").await;
     }
     assert!(text(&mut sockets[0]).await.contains("echo"), "there are ten handlers");
     let start = Instant::now();
-    say(&mut sockets[1], "BROADCAST", "wait", "/room/1").await;
+    send_message(&mut sockets[1], "BROADCAST", "wait", "/room/1").await;
     gone_after(&endpoints[1], start, 3 * SECOND).await;
     assert_eq!(closed(&mut sockets[1]).await, 1013, "one runs, two wait, and nothing moves");
     eventually("it is counted", || counted.of("connection_closed").len() == 1).await;

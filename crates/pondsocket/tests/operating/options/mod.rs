@@ -89,13 +89,13 @@ async fn passive(pond: &PondSocket, path: &str) -> WebSocketStream<DuplexStream>
     let mut socket = tokio_tungstenite::client_async(url, serve_in_memory(pond, 4096)).await.expect("let in").0;
     assert!(text(&mut socket).await.contains("CONNECTION"));
     for room in 1..=2 {
-        say(&mut socket, "JOIN_CHANNEL", "JOIN_CHANNEL", &format!("/room/{room}")).await;
+        send_message(&mut socket, "JOIN_CHANNEL", "JOIN_CHANNEL", &format!("/room/{room}")).await;
         assert!(text(&mut socket).await.contains("ACKNOWLEDGE"));
     }
     socket
 }
 
-async fn say(socket: &mut WebSocketStream<DuplexStream>, action: &str, event: &str, channel: &str) {
+async fn send_message(socket: &mut WebSocketStream<DuplexStream>, action: &str, event: &str, channel: &str) {
     let message = json!({ "action": action, "event": event, "channelName": channel, "requestId": "q", "payload": {} });
     socket.send(Message::text(message.to_string())).await.expect("open");
 }

@@ -23,7 +23,7 @@ async fn the_close_code_says_whether_the_server_comes_back() {
 }
 
 /// Accepts this many clients and shuts down. Returns the times at which each of them received its close frame.
-async fn told_after(clients: usize, how: Shutdown) -> Vec<Duration> {
+async fn close_frames_after(clients: usize, how: Shutdown) -> Vec<Duration> {
     let (pond, ..) = pond();
     let mut all = Vec::new();
     for _ in 0..clients {
@@ -43,13 +43,13 @@ async fn told_after(clients: usize, how: Shutdown) -> Vec<Duration> {
 
 #[tokio::test(start_paused = true)]
 async fn all_clients_are_closed_at_once_without_a_spread() {
-    let told = told_after(20, Shutdown::within(10 * SECOND)).await;
+    let told = close_frames_after(20, Shutdown::within(10 * SECOND)).await;
     assert!(told.iter().all(|at| *at <= GRAIN), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn clients_are_closed_one_after_the_other_over_the_spread() {
-    let told = told_after(10, Shutdown::within(60 * SECOND).spread(10 * SECOND)).await;
+    let told = close_frames_after(10, Shutdown::within(60 * SECOND).spread(10 * SECOND)).await;
     for (at, second) in told.into_iter().zip(0..) {
         assert_about(at, second * SECOND);
     }
@@ -57,7 +57,7 @@ async fn clients_are_closed_one_after_the_other_over_the_spread() {
 
 #[tokio::test(start_paused = true)]
 async fn many_clients_are_closed_in_even_parts() {
-    let told = told_after(300, Shutdown::within(60 * SECOND).spread(SECOND)).await;
+    let told = close_frames_after(300, Shutdown::within(60 * SECOND).spread(SECOND)).await;
     for tenth in 0..10 {
         let (from, to) = (tenth * SECOND / 10, (tenth + 1) * SECOND / 10);
         let part = told.iter().filter(|at| (from..to).contains(*at)).count();
@@ -67,7 +67,7 @@ async fn many_clients_are_closed_in_even_parts() {
 
 #[tokio::test(start_paused = true)]
 async fn the_spread_takes_at_most_half_of_the_time() {
-    let told = told_after(4, Shutdown::within(4 * SECOND).spread(60 * SECOND)).await;
+    let told = close_frames_after(4, Shutdown::within(4 * SECOND).spread(60 * SECOND)).await;
     for (at, half_second) in told.into_iter().zip(0..) {
         assert_about(at, half_second * SECOND / 2);
     }
