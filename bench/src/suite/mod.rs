@@ -23,7 +23,7 @@ use result::Outcome;
 pub(crate) use result::Results;
 use run::Run;
 use scenario::{SCENARIOS, Scenario};
-use server::{Environment, RUNTIMES, SERVERS, SYSTEM_CALLS, Server};
+use server::{Environment, HISTORIES, RUNTIMES, SERVERS, SYSTEM_CALLS, Server};
 
 use crate::plan::Programs;
 
@@ -34,6 +34,8 @@ pub(crate) enum Compared {
     Servers,
     /// Our server on different runtimes. Neither the server nor the load is pinned to a core.
     Runtimes,
+    /// Our server with and without a history of its channels.
+    Histories,
     /// The limit server with different system calls.
     SystemCalls,
 }
@@ -43,6 +45,7 @@ impl Compared {
         match self {
             Compared::Servers => SERVERS,
             Compared::Runtimes => RUNTIMES,
+            Compared::Histories => HISTORIES,
             Compared::SystemCalls => SYSTEM_CALLS,
         }
     }

@@ -174,6 +174,17 @@ pub(crate) const RUNTIMES: &[Server] = &[
     runtime("ours, no LIFO", "`disable_lifo_slot`", &[("LIFO_SLOT", "off")]),
 ];
 
+/// Our server with and without a history.
+pub(crate) const HISTORIES: &[Server] = &[
+    runtime(OURS, "the contract server, which keeps no history", &[]),
+    runtime("ours, history", "the same, which keeps the messages of all channels", &[("PLAIN_HISTORY", "on")]),
+    runtime(
+        "ours, sessions",
+        "the same, with a session for each connection",
+        &[("PLAIN_HISTORY", "on"), ("SESSIONS", "on")],
+    ),
+];
+
 /// The limit server with different system calls.
 pub(crate) const SYSTEM_CALLS: &[Server] = &[
     limit(LIMIT, "epoll and `write(2)`", Program::Ours("limit"), &[]),

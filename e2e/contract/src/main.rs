@@ -17,6 +17,9 @@
 //! and `EVENT_INTERVAL` are the settings of tokio's runtime with these names, also `LIFO_SLOT=off` if it is built with
 //! `RUSTFLAGS="--cfg tokio_unstable"`.
 //!
+//! `PLAIN_HISTORY=on` keeps the messages of `/plain/:roomId`. A client may name its session, with `session` in its query; with
+//! `SESSIONS=on` all others have one each, too.
+//!
 //! It serves `/health`, `/ready` and `/metrics` for Prometheus unless `METRICS=off`. SIGINT and SIGTERM stop it after `DRAIN_DELAY_MS`. At SIGUSR1 it
 //! prints `snapshot JSON`, with the snapshot of the pond and the number of its tasks.
 
@@ -28,8 +31,8 @@ mod options;
 use std::time::Duration;
 
 use pondsocket::{
-    Connected, ConnectionContext, EndpointOptions, Error, JoinContext, Joined, Listener, Options, Payload, PondSocket,
-    Result, Server, Shutdown, WebSocket,
+    Connected, ConnectionContext, EndpointOptions, Error, History, JoinContext, Joined, Listener, Options, Payload,
+    PondSocket, Result, Server, Shutdown, WebSocket,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -91,7 +94,11 @@ fn pond(has_metrics: bool) -> Result<PondSocket> {
     let socket = pond.create_endpoint("/api/socket", connect);
     events::register(&socket, &socket.create_channel("/chat/:roomId", join_tracked));
     events::register(&socket, &socket.create_channel("/presence/:roomId", join_tracked));
-    events::register(&socket, &socket.create_channel("/plain/:roomId", join));
+    let plain = socket.create_channel("/plain/:roomId", join);
+    events::register(&socket, &plain);
+    if options::is_on("PLAIN_HISTORY") {
+        plain.history(History::new());
+    }
     events::register(&socket, &socket.create_channel("/slow/:roomId", join_slowly));
     let _address = pond.create_endpoint("/api/address", respond_with_address);
     let token = pond.create_endpoint("/api/token", connect_by_token);
@@ -109,7 +116,13 @@ fn pond(has_metrics: bool) -> Result<PondSocket> {
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     match ctx.query("token") {
         None | Some("") => Err(Error::unauthorized("token required")),
-        Some(_) => Ok(ctx.accept()),
+        Some(_) => {
+            let session = match ctx.query("session") {
+                None if options::is_on("SESSIONS") => ctx.connection_id(),
+                session => session.unwrap_or_default().to_owned(),
+            };
+            Ok(ctx.accept().session(&session))
+        }
     }
 }
 

@@ -29,10 +29,15 @@ pub(crate) fn from_environment(mut options: Options) -> Result<Options> {
     if let Some(milliseconds) = number("PONG_WAIT_MS")? {
         options = options.pong_wait(Duration::from_millis(milliseconds));
     }
-    if var("COMPRESSION").is_ok_and(|value| value == "on") {
+    if is_on("COMPRESSION") {
         options = options.enable_compression(true);
     }
     Ok(options)
+}
+
+/// Returns `true` if a variable is `on`.
+pub(crate) fn is_on(name: &str) -> bool {
+    var(name).is_ok_and(|value| value == "on")
 }
 
 /// Sets the options of the standalone server that are in the environment.
