@@ -15,14 +15,14 @@ const MOST_CHANNELS: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Contested {
     /// By the name of a node that is known, so that there are no more entries than such nodes.
-    missed: BTreeMap<Arc<str>, Missed>,
+    missed: BTreeMap<Arc<str>, MissedChannels>,
     /// The time of the last query of the table of leases.
     asked: Option<u64>,
 }
 
 /// The channels in which messages of an incarnation were not applied.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub(in crate::cluster) struct Missed {
+pub(in crate::cluster) struct MissedChannels {
     pub(in crate::cluster) channels: BTreeSet<ChannelKey>,
     /// True if there were more channels than are remembered: then all may be concerned.
     pub(in crate::cluster) more: bool,
@@ -49,7 +49,7 @@ impl Contested {
     }
 
     /// Takes what was remembered for this name, and remembers no more.
-    pub(super) fn take(&mut self, name: &str) -> Option<Missed> {
+    pub(super) fn take(&mut self, name: &str) -> Option<MissedChannels> {
         self.missed.remove(name)
     }
 
@@ -81,7 +81,7 @@ mod tests {
         contested.begin("a".into());
         contested.note("a", [key(1), key(2)]);
         assert!(contested.contains("a") && !contested.contains("b"));
-        assert_eq!(contested.take("a"), Some(Missed { channels: [key(1), key(2)].into(), more: false }));
+        assert_eq!(contested.take("a"), Some(MissedChannels { channels: [key(1), key(2)].into(), more: false }));
         assert!(!contested.contains("a"));
     }
 

@@ -13,7 +13,7 @@ use super::timers::Timer;
 use super::{ChannelKey, Lease, NodeId, NodeOutput, Settings};
 
 use contested::Contested;
-pub(super) use contested::Missed;
+pub(super) use contested::MissedChannels;
 use liveness::Liveness;
 use name_conflict::NameConflicts;
 pub(super) use transition::NodeTransition;
@@ -195,7 +195,7 @@ impl NodeMembership {
     }
 
     /// Takes the channels about which a node published something before it was valid.
-    pub(super) fn take_missed(&mut self, name: &str) -> Option<Missed> {
+    pub(super) fn take_missed(&mut self, name: &str) -> Option<MissedChannels> {
         self.contested.take(name)
     }
 

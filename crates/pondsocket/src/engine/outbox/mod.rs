@@ -61,7 +61,7 @@ pub(crate) struct Outbox {
     lifecycle: Lifecycle,
     output: Output,
     backpressure: Backpressure,
-    /// What the client has received for certain. Only for connections of a session.
+    /// The proof of what the client has received. Only for connections of a session.
     pub(crate) proof: Option<Box<Proof>>,
     /// Wakes the connection's task.
     pub(crate) waker: Option<Waker>,
