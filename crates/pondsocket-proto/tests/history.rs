@@ -48,6 +48,8 @@ struct HistoryWorld {
     users: Vec<usize>,
     /// The messages that each user has received: request ids and events.
     received: [Vec<(String, String)>; USERS],
+    /// The payload of the last acknowledgement.
+    acknowledgement: String,
 }
 
 impl HistoryWorld {
@@ -59,6 +61,7 @@ impl HistoryWorld {
             seats: BTreeMap::new(),
             users: Vec::new(),
             received: Default::default(),
+            acknowledgement: String::new(),
         }
     }
 
@@ -126,6 +129,10 @@ impl HistoryWorld {
         for message in bytes.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()) {
             let message = str::from_utf8(message).expect("text");
             assert_eq!(strict::check(message), Ok(()), "{message}");
+            if let Some((_, payload)) = message.split_once(r#""event":"ACKNOWLEDGE""#) {
+                let payload = payload.split_once(r#""payload":"#).expect("the payload is last").1;
+                self.acknowledgement = payload.trim_end_matches('}').to_owned() + "}";
+            }
             let message: Value = serde_json::from_str(message).expect("JSON");
             let text = |field: &str| message[field].as_str().expect("text").to_owned();
             self.received[self.users[connection]].push((text("requestId"), text("event")));
@@ -251,7 +258,32 @@ fn messages_of_the_chain_itself_are_not_replayed_to_its_own_connection() {
         vec![Step::Broadcast(LocalTarget::All, "n".into(), payload), Step::ReplayLast(9), Step::ReplayFrom(None)];
     world.join(0, None, chain);
     world.deliver();
-    assert_eq!(ids(&world, 0), ["join", "000001.2", "000001.1"]);
+    // Behind the replay, although the chain sends it before: clients take a lower position for a repeat.
+    assert_eq!(ids(&world, 0), ["join", "000001.1", "000001.2"]);
+}
+
+#[test]
+fn the_acknowledgement_has_the_outcome_and_the_number_of_messages_behind_it() {
+    let mut world = World::new(HistoryRules { messages: 3, ..rules() });
+    for _ in 0..5 {
+        world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    }
+    let last = || vec![Step::ReplayLast(2)];
+    for (resume, chain, acknowledgement) in [
+        (None, last(), "{}"),
+        (Some(Resume::FromNothing), Vec::new(), r#"{"position":"000001.5","recovered":false}"#),
+        (Some(Resume::FromNothing), last(), r#"{"position":"000001.5","recovered":false,"replayed":2}"#),
+        (Some(Resume::From(at(1))), last(), r#"{"position":"000001.5","recovered":false,"gap":"trimmed","replayed":2}"#),
+        (Some(Resume::From(at(1))), Vec::new(), r#"{"position":"000001.5","recovered":false,"gap":"trimmed"}"#),
+        (Some(Resume::From(at(2))), last(), r#"{"position":"000001.5","recovered":true,"missed":3}"#),
+        (Some(Resume::From(at(5))), last(), r#"{"position":"000001.5","recovered":true,"missed":0}"#),
+    ] {
+        world.join(0, resume, chain);
+        world.deliver();
+        assert_eq!(world.acknowledgement, acknowledgement);
+        world.leave(0);
+        world.deliver();
+    }
 }
 
 #[test]
@@ -337,7 +369,7 @@ fn a_message_is_not_replayed_to_the_users_that_it_left_out() {
 #[test]
 fn the_payload_carries_the_position_under_the_stamp() {
     let mut channel = channel(HistoryRules { stamp: Some("_pos".into()), ..rules() });
-    for payload in ["{}", r#"{"a":1}"#, "{ }"] {
+    for payload in ["{}", r#"{"a":1}"#, "{ }", r#"{"_pos":"000001.9","a":{}} "#, r#"{"a":"{"}"#] {
         channel.publish_kept(&LocalTarget::All, "n", payload, DeliveryPolicy::BROADCAST).expect("room");
     }
     let zero = user(0);
@@ -354,5 +386,13 @@ fn the_payload_carries_the_position_under_the_stamp() {
         .into_iter::<Value>()
         .map(|message| message.expect("JSON")["payload"].to_string())
         .collect();
-    assert_eq!(payloads, ["{}", r#"{"_pos":"000001.1"}"#, r#"{"_pos":"000001.2","a":1}"#, r#"{"_pos":"000001.3"}"#]);
+    let stamped = [
+        r#"{"_pos":"000001.1"}"#,
+        r#"{"_pos":"000001.2","a":1}"#,
+        r#"{"_pos":"000001.3"}"#,
+        // Not the position that the sender has written.
+        r#"{"_pos":"000001.4","a":{}}"#,
+        r#"{"_pos":"000001.5","a":"{"}"#,
+    ];
+    assert_eq!(payloads[1..], stamped);
 }

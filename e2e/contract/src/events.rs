@@ -13,6 +13,7 @@ pub(crate) fn register(endpoint: &Endpoint, lobby: &Lobby) {
     lobby
         .on_event("message", message)
         .on_event("typing", typing)
+        .on_event("others", others)
         .on_event("private", private)
         .on_event("echo", echo)
         .on_event("status", status)
@@ -35,6 +36,11 @@ async fn message(ctx: EventContext, Payload(payload): Payload<Box<RawValue>>) ->
 
 async fn typing(ctx: EventContext, Payload(payload): Payload<Box<RawValue>>) -> Result<Delivery> {
     ctx.broadcast_from("typing", &payload)
+}
+
+/// Broadcasts to all but the sender, as `typing` does; channels with a history keep it.
+async fn others(ctx: EventContext, Payload(payload): Payload<Box<RawValue>>) -> Result<Delivery> {
+    ctx.broadcast_from("others", &payload)
 }
 
 #[derive(Deserialize)]

@@ -20,10 +20,17 @@
 //! `PLAIN_HISTORY=on` keeps the messages of `/plain/:roomId`. A client may name its session, with `session` in its query; with
 //! `SESSIONS=on` all others have one each, too.
 //!
+//! Channels `/chat/:roomId` and `/presence/:roomId` track their members, `/plain/:roomId` does not, and `/slow/:roomId` accepts after
+//! 50 ms. `/history/:roomId` keeps its messages but for `typing`, with the stamp `_pos`: by default 256 for two minutes, otherwise
+//! `HISTORY_MESSAGES` for `HISTORY_TTL_MS`. A join with `{"last": N}` gets the last N of them unless it resumes. Its handler replies
+//! `history {recovery: "new" | "resumed" | "gap", missed, gap, position}`. All joins need a `username`, and all channels have the
+//! same events (`events.rs`).
+//!
 //! It serves `/health`, `/ready` and `/metrics` for Prometheus unless `METRICS=off`. SIGINT and SIGTERM stop it after `DRAIN_DELAY_MS`. At SIGUSR1 it
 //! prints `snapshot JSON`, with the snapshot of the pond and the number of its tasks.
 
 mod events;
+mod history;
 mod metrics;
 mod node;
 mod options;
@@ -100,6 +107,9 @@ fn pond(has_metrics: bool) -> Result<PondSocket> {
         plain.history(History::new());
     }
     events::register(&socket, &socket.create_channel("/slow/:roomId", join_slowly));
+    let kept = socket.create_channel("/history/:roomId", history::join);
+    events::register(&socket, &kept);
+    kept.history(history::history()?);
     let _address = pond.create_endpoint("/api/address", respond_with_address);
     let token = pond.create_endpoint("/api/token", connect_by_token);
     events::register(&token, &token.create_channel("/plain/:roomId", join));
@@ -146,7 +156,7 @@ struct JoinRequest {
 }
 
 async fn join(ctx: JoinContext, Payload(request): Payload<JoinRequest>) -> Result<Joined> {
-    let username = username(request)?;
+    let username = username(request.username)?;
     let room = ctx.param("roomId")?.to_owned();
     Ok(ctx.accept().assign("username", &username).assign("room", &room))
 }
@@ -158,14 +168,14 @@ async fn join_slowly(ctx: JoinContext, payload: Payload<JoinRequest>) -> Result<
 }
 
 async fn join_tracked(ctx: JoinContext, Payload(request): Payload<JoinRequest>) -> Result<Joined> {
-    let username = username(request)?;
+    let username = username(request.username)?;
     let (id, room) = (ctx.user_id().to_owned(), ctx.param("roomId")?.to_owned());
     let presence = json!({ "id": id, "username": username, "status": "online" });
     Ok(ctx.accept().assign("username", &username).assign("room", &room).track(&presence))
 }
 
-fn username(request: JoinRequest) -> Result<String> {
-    request.username.filter(|name| !name.is_empty()).ok_or(Error::forbidden("username required"))
+fn username(name: Option<String>) -> Result<String> {
+    name.filter(|name| !name.is_empty()).ok_or(Error::forbidden("username required"))
 }
 
 async fn echo(mut socket: WebSocket) {

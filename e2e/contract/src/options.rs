@@ -70,7 +70,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
     builder.build().map_err(Error::internal)
 }
 
-fn number<T: FromStr<Err = ParseIntError>>(name: &str) -> Result<Option<T>> {
+pub(crate) fn number<T: FromStr<Err = ParseIntError>>(name: &str) -> Result<Option<T>> {
     let number = var(name).ok().map(|number| number.parse().map_err(Error::internal));
     number.transpose()
 }

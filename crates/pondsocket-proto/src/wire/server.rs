@@ -111,14 +111,22 @@ pub fn acknowledge(out: &mut Vec<u8>, channel: &str, request_id: &str) {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ResumeOutcome {
     /// The client had received nothing before.
-    Nothing,
+    Nothing {
+        /// The number of messages that are replayed to it nevertheless.
+        replayed: usize,
+    },
     /// The client gets all messages that it missed.
     Recovered {
         /// The number of them.
         missed: usize,
     },
-    /// The client does not get all messages that it missed, for this reason.
-    Gap(&'static str),
+    /// The client does not get all messages that it missed.
+    Gap {
+        /// The reason.
+        reason: &'static str,
+        /// The number of messages that are replayed to it nevertheless.
+        replayed: usize,
+    },
 }
 
 /// A join with a request to resume was accepted (docs/protocol.md, Positions). `position` is that of the last message
@@ -127,26 +135,34 @@ pub fn acknowledge_resume(out: &mut Vec<u8>, channel: &str, request_id: &str, po
     begin(out, Action::System, "ACKNOWLEDGE", channel, request_id);
     put(out, &[r#"{"position":""#, RequestId::from(position).as_str(), r#"","recovered":"#]);
     match of {
-        ResumeOutcome::Nothing => put(out, &["false"]),
+        ResumeOutcome::Nothing { .. } => put(out, &["false"]),
         ResumeOutcome::Recovered { missed } => put(out, &[r#"true,"missed":"#, &missed.to_string()]),
-        ResumeOutcome::Gap(reason) => put(out, &[r#"false,"gap":""#, reason, "\""]),
+        ResumeOutcome::Gap { reason, .. } => put(out, &[r#"false,"gap":""#, reason, "\""]),
+    }
+    match of {
+        // Until the first of them has arrived, the client has no position to resume from.
+        ResumeOutcome::Nothing { replayed } | ResumeOutcome::Gap { replayed, .. } if replayed > 0 => {
+            put(out, &[r#","replayed":"#, &replayed.to_string()]);
+        }
+        _ => {}
     }
     put(out, &["}}"]);
 }
 
 /// A broadcast that is kept (docs/protocol.md, Positions). The payload carries the position under the key `stamp`, if there
-/// is one, in front of its other entries.
+/// is one: behind its other entries, because of entries of the same key parsers take the last one, and the others may come
+/// from a client whose payload is passed on.
 pub fn kept(out: &mut Vec<u8>, event: &str, channel: &str, position: Position, stamp: Option<&str>, payload: &str) {
     let id = RequestId::from(position);
     begin(out, Action::Broadcast, event, channel, id.as_str());
-    match (stamp, payload.strip_prefix('{')) {
+    match (stamp, payload.trim_end().strip_suffix('}')) {
         (Some(stamp), Some(entries)) => {
-            put(out, &["{"]);
+            // No value ends with an opening brace, so this is that of the payload.
+            let is_empty = entries.trim_end().ends_with('{');
+            put(out, &[entries, if is_empty { "" } else { "," }]);
             string(out, stamp);
             // No escapes are needed: a position consists of letters, digits and a point.
-            put(out, &[":\"", id.as_str(), "\""]);
-            let is_empty = entries.trim_start().starts_with('}');
-            put(out, &[if is_empty { "" } else { "," }, entries, "}"]);
+            put(out, &[":\"", id.as_str(), "\"}}"]);
         }
         _ => put(out, &[payload, "}"]),
     }

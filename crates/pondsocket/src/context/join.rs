@@ -295,7 +295,8 @@ impl Joined {
     /// nothing comes twice.
     ///
     /// Without this step a client that resumes gets what it missed directly behind the acknowledgement, and others get
-    /// nothing. Only the first replay of a chain has an effect.
+    /// nothing. Only the first replay of a chain has an effect. It precedes the broadcasts of the chain, because positions
+    /// ascend.
     pub fn replay_last(self, messages: usize) -> Self {
         let step = self.replay(Step::ReplayLast(messages));
         self.then(step.in_call("accept().replay_last"))

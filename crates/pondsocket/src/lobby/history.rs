@@ -80,8 +80,9 @@ impl History {
         self
     }
 
-    /// A key under which the payload of each kept message carries its position, in front of the other entries: for clients
-    /// whose applications do not see request ids. The application must not use the key itself. Default none.
+    /// A key under which the payload of each kept message carries its position, behind the other entries: for clients whose
+    /// applications do not see request ids. An application must not use the key itself, also not in messages that are not
+    /// kept and pass on what a client has sent. Default none.
     #[must_use]
     pub fn stamp(mut self, key: &str) -> History {
         self.rules.stamp = Some(key.into());

@@ -5,19 +5,25 @@ import { server } from './server.mjs';
 
 export class Proxy {
     #pairs = new Set();
+    #target;
+    /** True while new connections are reset at once, as if the server were out of reach. */
+    refuses = false;
     #listener = net.createServer((client) => this.#accept(client));
 
-    static async start (t) {
+    /** `target` is the address of another server than the one under test. */
+    static async start (t, target = server) {
         const proxy = new Proxy();
+        proxy.#target = target;
         await new Promise((resolve) => proxy.#listener.listen(0, '127.0.0.1', resolve));
-        proxy.url = new URL(server);
+        proxy.url = new URL(target);
         proxy.url.port = proxy.#listener.address().port;
         t.after(() => { proxy.cut(); proxy.#listener.close(); });
         return proxy;
     }
 
     #accept (client) {
-        const upstream = net.connect(Number(server.port), server.hostname);
+        if (this.refuses) return client.resetAndDestroy();
+        const upstream = net.connect(Number(this.#target.port), this.#target.hostname);
         const pair = { client, upstream };
         this.#pairs.add(pair);
         client.pipe(upstream);

@@ -14,3 +14,6 @@ export const chatRoom = () => `/chat/${fresh()}`;
 
 /** A channel without presence that no other test has used. */
 export const plainRoom = () => `/plain/${fresh()}`;
+
+/** A channel with a history that no other test has used. */
+export const historyRoom = () => `/history/${fresh()}`;

@@ -20,3 +20,8 @@ def chat_room() -> str:
 def plain_room() -> str:
     """A channel without presence that no other test has used."""
     return f"/plain/python-{os.getpid()}-{next(_numbers)}"
+
+
+def history_room() -> str:
+    """A channel with a history that no other test has used."""
+    return f"/history/python-{os.getpid()}-{next(_numbers)}"

@@ -7,5 +7,5 @@ mod wait;
 
 pub use peer::Peer;
 pub use proxy::Proxy;
-pub use server::{chat_room, plain_room, server};
+pub use server::{chat_room, history_room, plain_room, server};
 pub use wait::{settle, until};

@@ -85,6 +85,13 @@ impl Peer {
         self.messages().into_iter().filter(is_asked).map(|message| Value::Object(message.payload)).collect()
     }
 
+    /// The same, each with its request id.
+    pub fn received_with_ids(&self, event: &str) -> Vec<(String, Value)> {
+        let is_asked = |message: &ServerMessage| message.event == event;
+        let messages = self.messages().into_iter().filter(is_asked);
+        messages.map(|message| (message.request_id, Value::Object(message.payload))).collect()
+    }
+
     pub async fn receives(&self, event: &str, count: usize) {
         let what = format!("{} receives {count} {event}", self.name);
         until(&what, || self.received(event).len() >= count).await;

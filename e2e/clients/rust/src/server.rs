@@ -17,6 +17,11 @@ pub fn plain_room() -> String {
     format!("/plain/{}", fresh())
 }
 
+/// A channel with a history that no other test has used.
+pub fn history_room() -> String {
+    format!("/history/{}", fresh())
+}
+
 fn fresh() -> String {
     static ROOMS: AtomicUsize = AtomicUsize::new(1);
     format!("rust-{}-{}", std::process::id(), ROOMS.fetch_add(1, Ordering::Relaxed))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Channel, Full, Published};
 use crate::channel::batch::Op;
-use crate::channel::history::{Exclusion, GapReason, HistoryRules, Recovery, ResumeRequest, Ring};
+use crate::channel::history::{KeptMessage, Exclusion, GapReason, HistoryRules, Recovery, ResumeRequest, Ring};
 use crate::channel::{Audience, DeliveryPolicy, LocalTarget, Seats, Slot};
 use crate::id::UserId;
 use crate::wire::{Resume, server};
@@ -145,16 +145,18 @@ impl<R> Channel<R> {
         }))
     }
 
-    /// Queues the kept messages of these offsets for one connection. Returns the number of messages.
-    pub(super) fn replay(&mut self, slot: Slot, user: &UserId, offsets: Range<u64>) -> usize {
-        let Some(ring) = self.history.as_deref() else { return 0 };
-        let mut replayed = 0;
+    /// The kept messages of these offsets that a replay sends to a user.
+    pub(super) fn replayed(&self, user: &UserId, offsets: &Range<u64>) -> impl Iterator<Item = (u64, &KeptMessage)> {
+        let kept = self.history.iter().flat_map(|ring| ring.after(offsets.start - 1));
+        kept.take_while(|(offset, _)| *offset < offsets.end)
+            .filter(|(_, entry)| self.is_missed(user, entry.excluded.as_deref()))
+    }
+
+    /// Queues the kept messages of these offsets for one connection.
+    pub(super) fn replay(&mut self, slot: Slot, user: &UserId, offsets: Range<u64>) {
+        let Some(ring) = self.history.as_deref() else { return };
         let mut pieces: Vec<ReplayPiece> = Vec::new();
-        for (offset, entry) in ring.after(offsets.start - 1).take_while(|(offset, _)| *offset < offsets.end) {
-            if !self.is_missed(user, entry.excluded.as_deref()) {
-                continue;
-            }
-            replayed += 1;
+        for (offset, entry) in self.replayed(user, &offsets) {
             match pieces.last_mut() {
                 // An outgoing handler decides about this message now, as about any other: it is queued as a text.
                 _ if entry.policy.filtered => {
@@ -181,7 +183,6 @@ impl<R> Channel<R> {
                 }
             }
         }
-        replayed
     }
 }
 

@@ -101,7 +101,7 @@ impl<R> Channel<R> {
         // The acknowledgement is the first message that the connection receives of the channel: clients drop messages
         // of a channel before it. Messages that are already queued precede the join and are not for this connection.
         self.queue.push(Op::Join { slot, recipient });
-        let mut replay = JoinReplay::new(self, user, resume);
+        let mut replay = JoinReplay::new(self, user, resume, &chain);
         self.acknowledge(slot, request_id, resume.filter(|request| request.sent.is_none()).map(|_| &replay));
         // Other nodes receive the join with its assigns, or, of a further connection, only the assigns, if it brings
         // any.
@@ -118,16 +118,17 @@ impl<R> Channel<R> {
         if shown && track.is_none() {
             self.show_list(slot, user);
         }
-        if !chain.iter().any(|step| matches!(step, Step::ReplayLast(_) | Step::ReplayFrom(_))) {
-            replay.missed(self, slot, user);
+        if !chain.iter().any(Step::is_replay) {
+            replay.queue(self, slot, user);
         }
         let mut broadcasts = Vec::new();
         for (at, step) in chain.into_iter().enumerate() {
-            match step {
-                Step::ReplayLast(messages) => replay.last(self, slot, user, messages),
-                Step::ReplayFrom(position) => replay.from(self, slot, user, position),
-                step => broadcasts.extend(self.step((slot, connection), user, request_id, step, policy)),
+            // Positions ascend on each connection, because clients take a lower one for a repeat. So the replay precedes
+            // messages that the chain sends itself.
+            if step.is_replay() || matches!(step, Step::Broadcast(..) | Step::BroadcastFrom(..)) {
+                replay.queue(self, slot, user);
             }
+            broadcasts.extend(self.step((slot, connection), user, request_id, step, policy));
             if shown && track == Some(at) {
                 self.show_list(slot, user);
             }
@@ -138,7 +139,6 @@ impl<R> Channel<R> {
         }
         let owed_from = replay.owed_from();
         let JoinReplay { recovery, replayed, .. } = replay;
-        let replayed = replayed.map_or(0, |(_, messages)| messages);
         Accepted { slot, membership, first: !known, broadcasts, recovery, replayed, owed_from }
     }
 
@@ -273,7 +273,7 @@ impl<R> Channel<R> {
     fn acknowledge(&mut self, slot: Slot, request_id: &str, replay: Option<&JoinReplay>) {
         let name = &self.name;
         let to = Audience::Only(Seats::One(slot));
-        let outcome = replay.and_then(|replay| Some((replay.position?, outcome(replay.recovery))));
+        let outcome = replay.and_then(|replay| Some((replay.position?, replay.outcome())));
         self.queue.send(to, DeliveryPolicy::CONTROL, |out| match outcome {
             None => server::acknowledge(out, name.as_str(), request_id),
             Some((position, outcome)) => {
@@ -310,75 +310,65 @@ impl<R> Channel<R> {
     }
 }
 
-/// The outcome of a request to resume, for the client.
-fn outcome(recovery: Recovery) -> ResumeOutcome {
-    match recovery {
-        Recovery::New => ResumeOutcome::Nothing,
-        Recovery::Resumed { missed, .. } => ResumeOutcome::Recovered { missed },
-        Recovery::Gap(reason) => ResumeOutcome::Gap(reason.as_str()),
+impl Step {
+    fn is_replay(&self) -> bool {
+        matches!(self, Step::ReplayLast(_) | Step::ReplayFrom(_))
     }
 }
 
-/// The replay of a join: what its connection may get, and what it has got. It ends at the last message before the join:
-/// later ones reach the connection as they are sent.
+/// The replay of a join. It ends at the last message before the join: later ones reach the connection as they are sent.
 struct JoinReplay {
     /// The position of the last message before the join; `None` without a history.
     position: Option<Position>,
     recovery: Recovery,
-    /// The offset to resume from.
-    missed: Option<u64>,
-    /// The offset behind which messages are replayed, and their number; `None` before the first replay. There is one at most:
-    /// a second one would repeat messages.
-    replayed: Option<(u64, usize)>,
+    /// The offset behind which messages are replayed; `None` if none are.
+    after: Option<u64>,
+    /// The number of messages that are replayed.
+    replayed: usize,
+    is_queued: bool,
 }
 
 impl JoinReplay {
-    fn new<R>(channel: &Channel<R>, user: &UserId, resume: Option<ResumeRequest>) -> JoinReplay {
-        let position = channel.history().map(Ring::position);
+    /// The replay that the first such step of a chain asks for: a second one would repeat messages. Without such a step it
+    /// is what a client that resumes completely has missed.
+    fn new<R>(channel: &Channel<R>, user: &UserId, resume: Option<ResumeRequest>, chain: &[Step]) -> JoinReplay {
+        let recovery = channel.recovery(user, resume);
+        let Some(ring) = channel.history() else {
+            return JoinReplay { position: None, recovery, after: None, replayed: 0, is_queued: false };
+        };
+        let position = ring.position();
         let missed = channel.missed(user, resume).and_then(Result::ok).map(|missed| missed.offset);
-        JoinReplay { position, recovery: channel.recovery(user, resume), missed, replayed: None }
+        let after = match chain.iter().find(|step| step.is_replay()) {
+            Some(Step::ReplayLast(messages)) => missed.or_else(|| Some(ring.before_last(*messages, position.offset))),
+            Some(Step::ReplayFrom(from)) => Some(from.and_then(|from| ring.resume(from).ok()).unwrap_or(0)),
+            _ => missed,
+        };
+        let replayed = |after| channel.replayed(user, &(after + 1..position.offset + 1)).count();
+        let replayed = after.map_or(0, replayed);
+        JoinReplay { position: Some(position), recovery, after, replayed, is_queued: false }
     }
 
-    /// Replays what a client has missed, if it resumes completely.
-    fn missed<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId) {
-        if let Some(offset) = self.missed {
-            self.replay(channel, slot, user, offset);
+    /// Queues the replay, once.
+    fn queue<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId) {
+        if let (Some(after), Some(position), false) = (self.after, self.position, self.is_queued) {
+            channel.replay(slot, user, after + 1..position.offset + 1);
         }
+        self.is_queued = true;
     }
 
-    fn last<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId, messages: usize) {
-        match (self.missed, channel.history()) {
-            (Some(_), _) => self.missed(channel, slot, user),
-            // The messages that the chain has sent before this step are behind the join.
-            (None, Some(ring)) => {
-                let offset = ring.before_last(messages, self.end() - 1);
-                self.replay(channel, slot, user, offset);
-            }
-            (None, None) => {}
-        }
-    }
-
-    fn from<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId, position: Option<Position>) {
-        let known = |ring: &Ring| position.and_then(|position| ring.resume(position).ok()).unwrap_or(0);
-        if let Some(offset) = channel.history().map(known) {
-            self.replay(channel, slot, user, offset);
-        }
-    }
-
-    fn replay<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId, after: u64) {
-        if self.replayed.is_none() {
-            self.replayed = Some((after, channel.replay(slot, user, after + 1..self.end())));
+    /// The outcome of the request to resume, for the client.
+    fn outcome(&self) -> ResumeOutcome {
+        let replayed = self.replayed;
+        match self.recovery {
+            Recovery::New => ResumeOutcome::Nothing { replayed },
+            Recovery::Resumed { missed, .. } => ResumeOutcome::Recovered { missed },
+            Recovery::Gap(reason) => ResumeOutcome::Gap { reason: reason.as_str(), replayed },
         }
     }
 
     fn owed_from(&self) -> Option<Position> {
         let position = self.position?;
-        Some(Position { offset: self.replayed.map_or(position.offset, |(after, _)| after), ..position })
-    }
-
-    /// The offset behind the last message before the join.
-    fn end(&self) -> u64 {
-        self.position.map_or(0, |position| position.offset + 1)
+        Some(Position { offset: self.after.unwrap_or(position.offset), ..position })
     }
 }
 

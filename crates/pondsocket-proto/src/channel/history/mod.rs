@@ -18,5 +18,5 @@ mod ring;
 pub use proof::{Progress, Proof};
 pub use recovery::{GapReason, Recovery, ResumeRequest};
 pub(super) use replays::Replays;
-pub(super) use ring::Exclusion;
+pub(super) use ring::{Exclusion, KeptMessage};
 pub use ring::{HistoryRules, Ring};

@@ -5,3 +5,4 @@ mod join;
 mod messages;
 mod presence;
 mod reconnect;
+mod resume;
