@@ -1,12 +1,13 @@
 //! The handlers of the chat: for connections, joins and each event.
 
+use std::time::Duration;
+
 use pondsocket::{
-    Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result, State,
+    Connected, ConnectionContext, Error, EventContext, History, JoinContext, Joined, Payload, PondSocket, Result, State,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::history::History;
 use crate::messages::{
     Enter, Kick, Message, PrivateMessage, Room, Say, Shown, StatusUpdate, Typing, Welcome, Whisper, checked_text,
 };
@@ -16,10 +17,18 @@ use crate::users::{Role, User, Users};
 /// The longest name of a room.
 const MAX_ROOM: usize = 32;
 
+/// The number of messages that a new member is shown.
+const SHOWN: usize = 50;
+
+/// The time for which messages are kept.
+const KEPT: Duration = Duration::from_secs(60 * 60);
+
 /// Creates the endpoint and its rooms.
 pub(crate) fn create(pond: &PondSocket) {
     let socket = pond.create_endpoint("/api/socket", connect);
     let rooms = socket.create_channel("/chat/:roomId", join);
+    // A page that was away gets all that it missed, and not only the last messages.
+    rooms.history(History::new().messages(500).ttl(KEPT).stamp("_pos").without(["typing"]));
     rooms
         .on_event("message", message)
         .on_event("private_message", private_message)
@@ -35,22 +44,22 @@ async fn connect(ctx: ConnectionContext, State(users): State<Users>) -> Result<C
     Ok(ctx.accept().user_id(&user.id).assign("user", &user))
 }
 
-async fn join(ctx: JoinContext, Payload(enter): Payload<Enter>, State(history): State<History>) -> Result<Joined> {
+async fn join(ctx: JoinContext, Payload(enter): Payload<Enter>) -> Result<Joined> {
     let user: User = ctx.assign("user")?;
     let id = ctx.param("roomId")?.to_owned();
     if !is_room(&id) {
         return Err(Error::not_found("there is no such room"));
     }
     let room = Room { id: id.clone(), members: ctx.channel().member_count() + 1 };
-    let welcome = Welcome { room, user: user.clone(), messages: history.of(&id) };
-    Ok(ctx.accept().assign("room", &id).track(&Shown::new(user, enter.status)).reply("welcome", &welcome))
+    let welcome = Welcome { room, user: user.clone() };
+    let shown = Shown::new(user, enter.status);
+    Ok(ctx.accept().assign("room", &id).track(&shown).reply("welcome", &welcome).replay_last(SHOWN))
 }
 
-async fn message(ctx: EventContext, State(history): State<History>) -> Result<()> {
+async fn message(ctx: EventContext) -> Result<()> {
     let sent = async {
         let text = checked_text(&read::<Say>(&ctx)?.text)?;
         let message = Message::new(ctx.assign("user")?, text);
-        history.add(&ctx.assign::<String>("room")?, message.clone());
         ctx.broadcast("message", &message)?;
         Ok(json!({ "id": message.id }))
     };
@@ -117,7 +126,8 @@ fn answer(ctx: &EventContext, outcome: Result<Value, Refusal>) -> Result<()> {
     }
 }
 
-/// Returns whether this is the name of a room. Any short word is one: a room exists while it has members.
+/// Returns whether this is the name of a room. Any short word is one: a room exists while it has members, or its messages are
+/// kept.
 fn is_room(id: &str) -> bool {
     (1..=MAX_ROOM).contains(&id.len()) && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }

@@ -3,7 +3,6 @@
 //! `cargo run --release -p chat`, then open the address that it prints in two windows.
 
 mod chat;
-mod history;
 mod login;
 mod messages;
 mod metrics;
@@ -16,7 +15,6 @@ use clap::Parser;
 use pondsocket::PondSocket;
 use pondsocket_metrics::Exported;
 
-use history::History;
 use users::Users;
 
 /// A chat with a web page.
@@ -37,7 +35,7 @@ async fn main() -> Result<()> {
 
     let users = Users::new(&args.admin_code);
     let recorder = metrics::recorder()?;
-    let pond = PondSocket::new().state(users.clone()).state(History::default()).metrics(Exported::new());
+    let pond = PondSocket::new().state(users.clone()).metrics(Exported::new());
     chat::create(&pond);
 
     // Our own HTTP routes and the pond share one server, and one state.

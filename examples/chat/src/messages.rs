@@ -73,13 +73,11 @@ pub(crate) struct Enter {
     pub(crate) status: Status,
 }
 
-/// The answer to a join.
+/// The answer to a join. The last messages of the room follow.
 #[derive(Debug, Serialize)]
 pub(crate) struct Welcome {
     pub(crate) room: Room,
     pub(crate) user: User,
-    /// The last ones, oldest first.
-    pub(crate) messages: Vec<Message>,
 }
 
 /// The state of a room at a join.

@@ -10,6 +10,7 @@ import { isLight, launch } from '../../page/browser/chromium.mjs';
 import { stallResponses } from '../../page/browser/stalled.mjs';
 import { handshake } from '../../page/browser/handshake.mjs';
 import { picture } from '../../page/browser/pictures.mjs';
+import { Proxy } from '../../page/browser/proxy.mjs';
 import { Server } from '../../page/browser/server.mjs';
 import { ADMIN_CODE, Person } from './person.mjs';
 import { ask, signIn, whenClosed } from './wire.mjs';
@@ -101,6 +102,37 @@ const checks = [
     }],
     ['a user that joins later sees the last messages', async () => {
         assert.deepEqual((await eve.texts()).slice(0, 4), ['one', 'two', 'three', 'four']);
+    }],
+    ['in a blip nothing is lost, and nothing is shown twice', async () => {
+        const proxy = await Proxy.start(server.url);
+        const dan = await Person.open(browser, proxy.url, 'Dan', { room: 'blip' });
+        await ada.enterRoom('blip');
+        await ada.sendMessage('before');
+        await dan.waitForMessage('before');
+        await dan.sendMessage('me too');
+        await ada.waitForMessage('me too');
+        const [expected, notices] = [['before', 'me too'], await dan.page.locator('.notice').count()];
+        for (const blip of ['first', 'second']) {
+            proxy.refuses = true;
+            proxy.cut();
+            await dan.waitForConnection('reconnecting');
+            for (const text of ['one', 'two', 'three']) await ada.sendMessage(`${blip} ${text}`);
+            await ada.waitForMessage(`${blip} three`);
+            await ada.page.locator('#text').pressSequentially('hm');
+            proxy.refuses = false;
+            await dan.waitForConnection('connected');
+            await dan.waitForMessage(`${blip} three`);
+            await ada.sendMessage(`${blip} after`);
+            await dan.waitForMessage(`${blip} after`);
+            expected.push(...['one', 'two', 'three', 'after'].map((text) => `${blip} ${text}`));
+            assert.deepEqual(await dan.texts(), expected);
+        }
+        assert.equal(await dan.page.locator('.notice').count(), notices, 'no gap');
+        assert.deepEqual(await ada.texts(), expected);
+        assert.deepEqual(dan.faults, []);
+        await dan.context.close();
+        proxy.stop();
+        await ada.enterRoom('general');
     }],
     ['rooms are isolated, and a reload keeps the room and the user', async () => {
         await eve.page.fill('#new-room-name', 'Deep End!');
@@ -227,6 +259,8 @@ const checks = [
         await bob.waitForPerson('Ada Lovelace');
         await ada.waitForMessage('hello?');
         assert.deepEqual((await ada.texts()).slice(-2), ['are you there?', 'hello?']);
+        // The messages of a server that was killed are gone with it.
+        for (const person of [ada, bob]) assert.equal(await person.page.locator('.notice', { hasText: 'Some messages are missing' }).count(), 1);
         await ada.sendMessage('now I am');
         await bob.waitForMessage('now I am');
         assert.equal(await bob.page.locator('#waiting li').count(), 0);

@@ -1373,6 +1373,42 @@ var require_pondsocket_client = __commonJS({
 // chat/page/src/chat.js
 var import_pondsocket_client = __toESM(require_pondsocket_client());
 
+// page/js/resume.js
+var Resume = class {
+  #stamp;
+  #onGap;
+  /**
+   * `onGap` is called before the first message behind a gap, with the reason: `trimmed`, `expired`, `epoch`, `ahead` or
+   * `too_many`. `stamp` is the key that the server puts the position under.
+   */
+  constructor(params = {}, { stamp = "_pos", onGap = () => {
+  } } = {}) {
+    this.params = { ...params, $resume: "" };
+    this.#stamp = stamp;
+    this.#onGap = onGap;
+  }
+  /** Wraps the callback of `onMessage`. It does not get repeats. */
+  messages(handle) {
+    return (event, payload) => {
+      const position = payload[this.#stamp];
+      if (typeof position === "string") {
+        if (isUpTo(position, this.params.$resume)) return;
+        this.params.$resume = position;
+      } else if (event === "ACKNOWLEDGE" && payload.position) this.#acknowledged(payload);
+      handle(event, payload);
+    };
+  }
+  #acknowledged({ position, gap, missed, replayed }) {
+    if (gap) this.params.$resume = "";
+    if (!missed && !replayed) this.params.$resume = position;
+    if (gap) this.#onGap(gap);
+  }
+};
+function isUpTo(position, other) {
+  const [[epoch, offset], [otherEpoch, otherOffset]] = [position.split("."), other.split(".")];
+  return epoch === otherEpoch && Number(offset) <= Number(otherOffset);
+}
+
 // chat/page/src/session.js
 var KEY = "pond-chat";
 var stored = () => JSON.parse(sessionStorage.getItem(KEY));
@@ -1439,6 +1475,7 @@ var Chat = class {
   open(room) {
     this.channel?.leave();
     this.room = room;
+    this.resume = new Resume({ status: this.status }, { onGap: () => this.on.gap() });
     this.join();
     this.reportWaiting();
   }
@@ -1457,7 +1494,10 @@ var Chat = class {
   }
   setStatus(status) {
     this.status = status;
+    if (!this.resume) return;
+    this.resume.params.status = status;
     if (this.inside) this.channel.sendMessage("status_update", { status });
+    else this.statusIsLate = true;
   }
   kick(userId) {
     if (this.inside) this.channel.sendMessage("kick", { userId });
@@ -1469,24 +1509,23 @@ var Chat = class {
   /** Joins the room, also after a removal. */
   join() {
     this.inside = false;
-    const status = this.status;
-    const channel = this.client.createChannel(`/chat/${this.room}`, { status });
+    const channel = this.client.createChannel(`/chat/${this.room}`, this.resume.params);
     this.channel = channel;
     const mine = (handle) => (...args) => {
       if (this.channel === channel) handle(...args);
     };
-    channel.onMessage(mine((event, payload) => this.received(event, payload, status)));
+    channel.onMessage(mine(this.resume.messages((event, payload) => this.received(event, payload))));
     channel.onUsersChange(mine((people2) => this.on.people(people2)));
     channel.onChannelStateChange(mine((state) => {
       if (state === import_pondsocket_client.ChannelState.DECLINED) this.on.problem("You cannot enter this room.");
     }));
     channel.join();
   }
-  received(event, payload, joinedAs) {
+  received(event, payload) {
     if (payload.code && payload.message) return this.on.problem(payload.message);
     switch (event) {
       case "welcome":
-        return this.welcome(payload, joinedAs);
+        return this.welcome();
       case "message":
       case "private_message":
         return payload.from && this.on.message(payload);
@@ -1498,10 +1537,11 @@ var Chat = class {
         return this.evicted(payload.reason);
     }
   }
-  welcome(payload, joinedAs) {
+  welcome() {
     this.inside = this.welcomed = true;
-    this.on.welcome(payload);
-    if (this.status !== joinedAs) this.setStatus(this.status);
+    this.on.welcome();
+    if (this.statusIsLate) this.setStatus(this.status);
+    this.statusIsLate = false;
     for (const said of this.waitingHere()) this.channel.sendMessage(said.event, said.payload);
     this.waiting = this.waiting.filter(({ room }) => room !== this.room);
     this.reportWaiting();
@@ -1812,20 +1852,10 @@ var Messages = class {
   reset() {
     byId("messages").replaceChildren();
     byId("to-newest").hidden = true;
-    this.seen = /* @__PURE__ */ new Set();
     this.lastMessage = null;
     this.lastDay = null;
   }
-  /** Shows the history. After a reconnect most of it is shown already. */
-  welcome(history) {
-    this.scroller.setAttribute("aria-busy", "true");
-    history.forEach((message) => this.add(message));
-    this.scroller.setAttribute("aria-busy", "false");
-    this.scrollToEnd();
-  }
   add(message) {
-    if (this.seen.has(message.id)) return;
-    this.seen.add(message.id);
     this.addDay(message);
     this.append(this.row(message), message.from.id === this.me.id);
     this.lastMessage = message;
@@ -2072,10 +2102,8 @@ var kicked = new Kicked({ rejoin: () => {
 var signIn2 = new SignIn({ signIn: async (...answers) => start(await signIn(...answers)) });
 var on = {
   connection: showConnection,
-  welcome: (welcome) => {
-    messages.welcome(welcome.messages);
-    composer.focus();
-  },
+  welcome: () => composer.focus(),
+  gap: () => messages.notice("Some messages are missing here"),
   message: (message) => {
     typists.set(message.from, false);
     messages.add(message);

@@ -1,6 +1,8 @@
-// One connection with one room at a time, over the official client, which reconnects and rejoins by itself.
+// One connection with one room at a time, over the official client, which reconnects and rejoins by itself. The page gets what
+// it missed meanwhile.
 
 import { ChannelState, ConnectionState, PondClient } from '@eleven-am/pondsocket-client';
+import { Resume } from '@page/resume.js';
 import { isKnown } from './session.js';
 
 export class Chat {
@@ -34,6 +36,8 @@ export class Chat {
     open (room) {
         this.channel?.leave();
         this.room = room;
+        // Until another room is opened: also for another connection, and after a removal.
+        this.resume = new Resume({ status: this.status }, { onGap: () => this.on.gap() });
         this.join();
         this.reportWaiting();
     }
@@ -55,7 +59,11 @@ export class Chat {
 
     setStatus (status) {
         this.status = status;
+        if (!this.resume) return;
+        this.resume.params.status = status;
         if (this.inside) this.channel.sendMessage('status_update', { status });
+        // A join may be under way with the former one.
+        else this.statusIsLate = true;
     }
 
     kick (userId) {
@@ -70,13 +78,12 @@ export class Chat {
     /** Joins the room, also after a removal. */
     join () {
         this.inside = false;
-        const status = this.status;
-        const channel = this.client.createChannel(`/chat/${this.room}`, { status });
+        const channel = this.client.createChannel(`/chat/${this.room}`, this.resume.params);
         this.channel = channel;
         // Late messages of a room that was left must not appear in the current one.
         const mine = (handle) => (...args) => { if (this.channel === channel) handle(...args); };
         // Before the join, because its answer may arrive at once.
-        channel.onMessage(mine((event, payload) => this.received(event, payload, status)));
+        channel.onMessage(mine(this.resume.messages((event, payload) => this.received(event, payload))));
         channel.onUsersChange(mine((people) => this.on.people(people)));
         channel.onChannelStateChange(mine((state) => {
             if (state === ChannelState.DECLINED) this.on.problem('You cannot enter this room.');
@@ -84,10 +91,10 @@ export class Chat {
         channel.join();
     }
 
-    received (event, payload, joinedAs) {
+    received (event, payload) {
         if (payload.code && payload.message) return this.on.problem(payload.message);
         switch (event) {
-            case 'welcome': return this.welcome(payload, joinedAs);
+            case 'welcome': return this.welcome();
             case 'message':
             case 'private_message': return payload.from && this.on.message(payload);
             case 'typing': return this.on.typing(payload);
@@ -96,11 +103,11 @@ export class Chat {
         }
     }
 
-    welcome (payload, joinedAs) {
+    welcome () {
         this.inside = this.welcomed = true;
-        this.on.welcome(payload);
-        // The client rejoins with its first parameters, but the status may have changed since.
-        if (this.status !== joinedAs) this.setStatus(this.status);
+        this.on.welcome();
+        if (this.statusIsLate) this.setStatus(this.status);
+        this.statusIsLate = false;
         for (const said of this.waitingHere()) this.channel.sendMessage(said.event, said.payload);
         this.waiting = this.waiting.filter(({ room }) => room !== this.room);
         this.reportWaiting();

@@ -31,7 +31,8 @@ const signIn = new SignIn({ signIn: async (...answers) => start(await session.si
 /** The reactions to the events of the chat. */
 const on = {
     connection: showConnection,
-    welcome: (welcome) => { messages.welcome(welcome.messages); composer.focus(); },
+    welcome: () => composer.focus(),
+    gap: () => messages.notice('Some messages are missing here'),
     message: (message) => { typists.set(message.from, false); messages.add(message); },
     waiting: (texts) => messages.wait(texts),
     people: (present) => { people.show(present); me.show(present); typists.keep(present); composer.keep(present); },

@@ -34,22 +34,11 @@ export class Messages {
     reset () {
         byId('messages').replaceChildren();
         byId('to-newest').hidden = true;
-        this.seen = new Set();
         this.lastMessage = null;
         this.lastDay = null;
     }
 
-    /** Shows the history. After a reconnect most of it is shown already. */
-    welcome (history) {
-        this.scroller.setAttribute('aria-busy', 'true');
-        history.forEach((message) => this.add(message));
-        this.scroller.setAttribute('aria-busy', 'false');
-        this.scrollToEnd();
-    }
-
     add (message) {
-        if (this.seen.has(message.id)) return;
-        this.seen.add(message.id);
         this.addDay(message);
         this.append(this.row(message), message.from.id === this.me.id);
         this.lastMessage = message;
