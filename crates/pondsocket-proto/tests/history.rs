@@ -273,7 +273,11 @@ fn the_acknowledgement_has_the_outcome_and_the_number_of_messages_behind_it() {
         (None, last(), "{}"),
         (Some(Resume::FromNothing), Vec::new(), r#"{"position":"000001.5","recovered":false}"#),
         (Some(Resume::FromNothing), last(), r#"{"position":"000001.5","recovered":false,"replayed":2}"#),
-        (Some(Resume::From(at(1))), last(), r#"{"position":"000001.5","recovered":false,"gap":"trimmed","replayed":2}"#),
+        (
+            Some(Resume::From(at(1))),
+            last(),
+            r#"{"position":"000001.5","recovered":false,"gap":"trimmed","replayed":2}"#,
+        ),
         (Some(Resume::From(at(1))), Vec::new(), r#"{"position":"000001.5","recovered":false,"gap":"trimmed"}"#),
         (Some(Resume::From(at(2))), last(), r#"{"position":"000001.5","recovered":true,"missed":3}"#),
         (Some(Resume::From(at(5))), last(), r#"{"position":"000001.5","recovered":true,"missed":0}"#),
