@@ -264,7 +264,7 @@ fn messages_of_the_chain_itself_are_not_replayed_to_its_own_connection() {
 
 #[test]
 fn the_acknowledgement_has_the_outcome_and_the_number_of_messages_behind_it() {
-    let mut world = World::new(HistoryRules { messages: 3, ..rules() });
+    let mut world = HistoryWorld::new(HistoryRules { messages: 3, ..rules() });
     for _ in 0..5 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }

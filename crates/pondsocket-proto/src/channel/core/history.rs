@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Channel, Full, Published};
 use crate::channel::batch::Op;
-use crate::channel::history::{KeptMessage, Exclusion, GapReason, HistoryRules, Recovery, ResumeRequest, Ring};
+use crate::channel::history::{Exclusion, GapReason, HistoryRules, KeptMessage, Recovery, ResumeRequest, Ring};
 use crate::channel::{Audience, DeliveryPolicy, LocalTarget, Seats, Slot};
 use crate::id::UserId;
 use crate::wire::{Resume, server};
