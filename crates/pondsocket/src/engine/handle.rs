@@ -439,6 +439,10 @@ impl ConnectionHandle {
         let buffer = Bytes::from(ping);
         let run = Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::Never };
         let mut with_ping = outbox.deliver(channel, &[run], bounds, Instant::now)?;
+        if let (false, Some(number), Some(proof)) = (with_ping.accepted, number, &mut outbox.proof) {
+            // The messages have filled the outbox. The next delivery that is accepted brings another ping.
+            proof.withdraw(number);
+        }
         with_ping.join(pushed);
         Ok(with_ping)
     }

@@ -22,6 +22,9 @@ use crate::engine::sync::Mutex;
 /// The time in which the older connection of a session answers a ping, if its client is alive.
 const KNOCK: Duration = Duration::from_millis(500);
 
+/// The most channels of a ticket. A client could otherwise collect any number of them, with one connection after the other.
+const MOST_CHANNELS: usize = 1024;
+
 /// The key of a session: a part of its hash, because the key itself is a secret, and of any length.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct SessionKey([u8; 16]);
@@ -47,7 +50,7 @@ pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
     fn supersede(&self);
 }
 
-/// The positions of a client when its connection ended.
+/// The positions of a client when its connection ended, those of the last connection first.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
     pub(crate) user: UserId,
@@ -120,6 +123,7 @@ impl ConnectionSession {
         let ticket = channels.map(|mut channels| {
             // Channels that it has not joined again keep their positions.
             channels.extend(unused.into_iter().flat_map(|ticket| ticket.channels));
+            channels.truncate(MOST_CHANNELS);
             Ticket { user: user.clone(), channels }
         });
         self.sessions.end(self.key, id, ticket);

@@ -120,9 +120,15 @@ impl Proof {
         self.answered = number;
     }
 
-    /// Returns `true` if the last answered ping is this one.
+    /// A ping was not sent after all.
+    pub fn withdraw(&mut self, number: u32) {
+        self.pings.retain(|(ping, _)| *ping != number);
+    }
+
+    /// Returns `true` if this ping, or a later one, was answered.
     pub fn has_answered(&self, number: u32) -> bool {
-        self.answered == number
+        // Numbers begin again after 2^32 pings: the later one of two is less than half of that ahead.
+        self.answered.wrapping_sub(number) < u32::MAX / 2
     }
 
     /// The progress in a history.
@@ -239,6 +245,29 @@ mod tests {
         proof.sent(at(3));
         proof.pong(ping);
         assert_eq!((proven(&proof), proof.ping(5000, 1000)), (0, None));
+    }
+
+    #[test]
+    fn an_answer_to_a_later_ping_counts_for_the_earlier_ones() {
+        let mut proof = Proof::default();
+        let (first, second) = (proof.force_ping(0), proof.force_ping(0));
+        assert!(!proof.has_answered(first));
+        proof.pong(second);
+        assert!(proof.has_answered(first) && proof.has_answered(second));
+        let third = proof.force_ping(0);
+        assert!(!proof.has_answered(third));
+    }
+
+    #[test]
+    fn a_ping_that_was_not_sent_takes_no_place() {
+        let mut proof = Proof::default();
+        proof.watch(at(0));
+        for offset in 1..20 {
+            proof.sent(at(offset));
+            let ping = proof.ping(offset, 0).expect("none is outstanding");
+            proof.withdraw(ping);
+        }
+        assert_eq!(proven(&proof), 0);
     }
 
     #[test]
