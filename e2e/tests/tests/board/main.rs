@@ -76,7 +76,9 @@ async fn cause_events(here: SocketAddr, there: SocketAddr, redis: &RedisServer) 
     let (mut ada, mut bob) = (Peer::connect(here, PATH).await, Peer::connect(there, PATH).await);
     let (named, unnamed) = (json!({ "username": "ann" }), json!({}));
     let long = format!("/chat/{}", "x".repeat(1000));
+    let resume = json!({ "username": "ann", "$resume": "" });
     for peer in [&mut ada, &mut bob] {
+        peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/history/1", resume.clone()).await;
         for (room, payload) in [("/chat/1", &named), ("/plain/1", &named), ("/chat/2", &unnamed), (&long, &named)] {
             peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", room, payload.clone()).await;
         }
