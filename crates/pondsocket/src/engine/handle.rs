@@ -35,7 +35,7 @@ pub(crate) struct ConnectionHandle {
     framing: Framing,
     /// The limits of the endpoint.
     limits: Arc<OutboxLimits>,
-    max_assigns: usize,
+    max_assigns: u32,
     assigns: Mutex<Assigns>,
     outbox: Mutex<Outbox>,
     /// The session that the client has named. Boxed, because most name none.
@@ -70,9 +70,10 @@ impl ConnectionHandle {
         assigns: Assigns,
         writer: Writer,
     ) -> Arc<ConnectionHandle> {
-        let mut outbox = Outbox::new(writer, framing, limits.bounds, Instant::now());
-        outbox.proof = session.as_ref().map(|_| Box::default());
+        let outbox = Outbox::new(writer, framing, limits.bounds, Instant::now());
         let (assigns, outbox, congested) = (Mutex::new(assigns), Mutex::new(outbox), AtomicBool::new(false));
+        // 32 bits, like the flag and the framing beside it, keep the handle small.
+        let max_assigns = u32::try_from(max_assigns).unwrap_or(u32::MAX);
         let handle =
             ConnectionHandle { identity, observer, framing, limits, max_assigns, assigns, outbox, session, congested };
         let handle = Arc::new(handle);
@@ -87,8 +88,8 @@ impl ConnectionHandle {
 
     /// Changes what the client of a session is known to have received. `None` without a session.
     pub(crate) fn with_proof<T>(&self, change: impl FnOnce(&mut Proof) -> T) -> Option<T> {
-        self.session.as_ref()?;
-        self.outbox.lock().proof.as_deref_mut().map(change)
+        let session = self.session.as_ref()?;
+        Some(change(&mut session.proof.lock()))
     }
 
     /// Returns `true` if the client has ended the connection for good: by a close frame with 1000 or without a code. A page that
@@ -100,9 +101,9 @@ impl ConnectionHandle {
     /// Returns `true` if the client has received everything that was sent to it: it has answered a close frame that stood
     /// behind all messages.
     pub(crate) fn has_received_all(&self) -> bool {
-        let outbox = self.outbox.lock();
-        matches!(outbox.close_reason(), Some((CloseReason::Server | CloseReason::Shutdown, _)))
-            && outbox.proof.as_ref().is_some_and(|proof| !proof.has_lost())
+        let reason = self.outbox.lock().close_reason();
+        matches!(reason, Some((CloseReason::Server | CloseReason::Shutdown, _)))
+            && self.with_proof(|proof| !proof.has_lost()).unwrap_or(false)
     }
 
     /// Notes the answer to a numbered ping.
@@ -147,7 +148,7 @@ impl ConnectionHandle {
     /// 413 if the assigns would be too large; nothing is changed then.
     pub(crate) fn assign(&self, key: &str, value: Json) -> Result<(), TooLarge> {
         let mut assigns = self.assigns.lock();
-        if assigns.size_with(key, &value) > self.max_assigns {
+        if assigns.size_with(key, &value) > self.max_assigns as usize {
             // Unlocked before the error is reported, because metrics run code of the application.
             drop(assigns);
             return Err(self.observer.too_large(TooLarge::Assigns));
@@ -194,11 +195,9 @@ impl ConnectionHandle {
     fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) -> PushEffects {
         let mut outbox = self.outbox.lock();
         let pushed = push(&mut outbox, self.limits.bounds);
-        if let (Ok(pushed), Some(proof)) = (&pushed, &mut outbox.proof)
-            && pushed.dropped.broadcasts() > 0
-        {
+        if pushed.as_ref().is_ok_and(|pushed| pushed.dropped.broadcasts() > 0) {
             // Frames do not know their positions, so nothing is proven from here on. The client gets all of it again.
-            proof.lose();
+            self.with_proof(Proof::lose);
         }
         let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
         // Cloned only if it is needed: a clone writes the reference count of the task, which other threads use.
@@ -260,6 +259,8 @@ impl ConnectionHandle {
         if let Close::Immediate(Closure { code, reason, .. }) = &close {
             let (connection, user) = (self.id(), self.user());
             tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, "queue discarded");
+            // An answer to this close frame will not mean that what was queued has arrived.
+            self.with_proof(Proof::lose);
         }
         self.change(|outbox| outbox.close(close));
     }
@@ -428,10 +429,10 @@ impl ConnectionHandle {
         session: &ConnectionSession,
     ) -> Result<Pushed, Closure> {
         let pushed = outbox.deliver(channel, runs, bounds, Instant::now)?;
-        let Some(proof) = outbox.proof.as_deref_mut() else { return Ok(pushed) };
         if !pushed.accepted {
             return Ok(pushed);
         }
+        let mut proof = session.proof.lock();
         proof.sent(position);
         let number = proof.ping(session.now(), session.interval());
         let Some(ping) = number.and_then(|number| self.framing.numbered_ping(number)) else { return Ok(pushed) };
@@ -439,7 +440,7 @@ impl ConnectionHandle {
         let buffer = Bytes::from(ping);
         let run = Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::Never };
         let mut with_ping = outbox.deliver(channel, &[run], bounds, Instant::now)?;
-        if let (false, Some(number), Some(proof)) = (with_ping.accepted, number, &mut outbox.proof) {
+        if let (false, Some(number)) = (with_ping.accepted, number) {
             // The messages have filled the outbox. The next delivery that is accepted brings another ping.
             proof.withdraw(number);
         }

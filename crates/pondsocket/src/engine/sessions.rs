@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use pondsocket_proto::channel::Progress;
+use pondsocket_proto::channel::{Progress, Proof};
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -64,6 +64,8 @@ pub(crate) struct ConnectionSession {
     key: SessionKey,
     /// The time from which the times of pings count.
     start: Instant,
+    /// The proof of what the client has received. Locked behind the outbox, so that its order is that of the frames.
+    pub(crate) proof: Mutex<Proof>,
     /// The positions of the connection before. Each is used once.
     ticket: Mutex<Option<Ticket>>,
     /// Notified when a ping was answered, and when the connection has left its channels.
@@ -77,6 +79,7 @@ impl ConnectionSession {
             sessions: Arc::clone(sessions),
             key,
             start: Instant::now(),
+            proof: Mutex::default(),
             ticket: Mutex::new(ticket),
             changed: Notify::new(),
             has_left: AtomicBool::new(false),

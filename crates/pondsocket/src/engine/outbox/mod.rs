@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{Proof, Run};
+use pondsocket_proto::channel::Run;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
@@ -61,8 +61,6 @@ pub(crate) struct Outbox {
     lifecycle: Lifecycle,
     output: Output,
     backpressure: Backpressure,
-    /// The proof of what the client has received. Only for connections of a session.
-    pub(crate) proof: Option<Box<Proof>>,
     /// Wakes the connection's task.
     pub(crate) waker: Option<Waker>,
 }
@@ -111,7 +109,6 @@ impl Outbox {
             lifecycle: Lifecycle::new(),
             output: Output::new(writer),
             backpressure: Backpressure::new(bounds, now),
-            proof: None,
             waker: None,
         }
     }
@@ -373,10 +370,6 @@ impl Outbox {
             Effect::Wake => true,
             Effect::Finish { frame, instead, wake } => {
                 if instead {
-                    // An answer to the close frame will not mean that what was queued has arrived.
-                    if let Some(proof) = &mut self.proof {
-                        proof.lose();
-                    }
                     self.queue.clear_unstarted();
                 }
                 // Not through `send`, which accepts nothing in this state.
