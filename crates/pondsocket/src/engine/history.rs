@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 
 /// The time between two looks at all histories.
@@ -28,6 +29,7 @@ pub(crate) struct Histories {
     hubs: Mutex<Vec<Weak<dyn HistoryHub>>>,
     /// The task; `None` before the first history.
     task: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) runtime: KnownRuntime,
 }
 
 /// The channels of one endpoint that keep a history.
@@ -93,6 +95,7 @@ impl Histories {
             exceeded: Arc::default(),
             hubs: Mutex::new(Vec::new()),
             task: Mutex::new(None),
+            runtime: KnownRuntime::default(),
         }
     }
 
@@ -120,13 +123,16 @@ impl Histories {
         self.hubs.lock().push(hub);
     }
 
-    /// Starts the task, if there is a runtime and the task does not run: it ends with the runtime on which it was started.
+    /// Starts the task, if there is a runtime and the task does not run: it ends with the runtime on which it was started. The
+    /// runtime that is known comes first, because the current one may be that of a shard, which would not end before the task.
     pub(crate) fn start(self: &Arc<Self>) {
         let mut task = self.task.lock();
-        if task.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
-        }
-        if let Ok(runtime) = Handle::try_current() {
+        let current = Handle::try_current().ok();
+        for runtime in self.runtime.get().into_iter().chain(current.as_ref()) {
+            if task.as_ref().is_some_and(|task| !task.is_finished()) {
+                return;
+            }
+            // A runtime that has ended drops the task at once, and the next one is tried.
             *task = Some(runtime.spawn(run(Arc::downgrade(self), Arc::clone(&self.exceeded))));
         }
     }

@@ -20,6 +20,11 @@ impl KnownRuntime {
         }
     }
 
+    /// The runtime that is known.
+    pub(crate) fn get(&self) -> Option<&Handle> {
+        self.0.get()
+    }
+
     /// Runs a task on the runtime of the caller, or else on the one that is known. Returns `false` if there is neither:
     /// the task is dropped then.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {

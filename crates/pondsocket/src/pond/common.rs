@@ -54,6 +54,7 @@ impl Common {
     #[cfg(feature = "server")]
     pub(crate) fn start_tasks(&self) {
         self.memory.runtime.remember();
+        self.histories.runtime.remember();
         // These calls start the tasks of the node, if there is a bus, and of the timer.
         let _ = (self.node(), self.timer());
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use pondsocket::{
-    Connected, ConnectionContext, Error, EventContext, JoinContext, Listener, Options, Payload, PondSocket, Result,
-    Server, ServerOptions,
+    Connected, ConnectionContext, Error, EventContext, History, JoinContext, Listener, Options, Payload, PondSocket,
+    Result, Server, ServerOptions,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -272,6 +272,25 @@ async fn a_stop_closes_the_connections_of_all_shards_and_ends_their_threads() {
     let codes = closed.into_iter().map(|frame| u16::from(frame.expect("a close frame").code));
     assert_eq!(codes.collect::<BTreeSet<_>>(), [1001].into());
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    all_ended(&ends).await;
+}
+
+#[tokio::test]
+async fn a_channel_that_keeps_messages_keeps_no_thread_after_a_stop() {
+    let pond = pond();
+    let endpoint = pond.create_endpoint("/kept", async |ctx: ConnectionContext| Ok(ctx.accept()) as Result<Connected>);
+    let lobby = endpoint.create_channel("/room/:n", async |ctx: JoinContext| Ok::<_, Error>(ctx.accept()));
+    lobby.history(History::new());
+    let ends = noting_ends(&pond);
+    let (mut server, address) = serve_with(&pond, sharded(2)).await;
+    let noted = join_all((0..16).map(|_| Peer::connect(address, "/noting"))).await;
+    let mut member = Peer::connect(address, "/kept").await;
+    member.join("/room/1", json!({})).await;
+    endpoint.channel("/room/1").expect("a name").broadcast("message", &json!({})).expect("room");
+    assert_eq!(member.next().await["event"], json!("message"));
+    drop((member, noted));
+    server.stop(DEADLINE).await;
+    assert_eq!(endpoint.channel("/room/1").expect("a name").history(9).len(), 1);
     all_ended(&ends).await;
 }
 
