@@ -165,7 +165,7 @@ fn step() -> impl Strategy<Value = HistoryAction> {
 
 proptest! {
     /// A client that resumes where it stopped receives all messages that are kept but for its own, in order, none twice.
-    /// What is queued when it leaves still reaches it, or is replayed.
+    /// Messages that are queued when the client leaves still reach it, or are replayed.
     #[test]
     fn a_client_that_resumes_receives_everything_once(steps in vec(step(), 0..120)) {
         let mut world = HistoryWorld::new(HistoryRules { messages: 1000, replay_messages: 1000, ..rules() });

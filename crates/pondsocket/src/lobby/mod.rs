@@ -42,8 +42,7 @@ pub(crate) struct LobbyInner {
     outgoing: RwLock<Vec<PatternEntry<ErasedOutgoing>>>,
     slow_clients: RwLock<Vec<PatternEntry<SlowClient>>>,
     /// Set once `outgoing`, `slow_clients`, the layers around outgoing messages or the events that a history leaves out have
-    /// an entry. Until then every
-    /// message has the default policy, and no lock is taken to find that out.
+    /// an entry. Until then every message has the default policy, and no lock is taken to find that out.
     is_particular: AtomicBool,
     leave: RwLock<Option<Erased<LeaveContext>>>,
     history: RwLock<Option<KeptHistory>>,
