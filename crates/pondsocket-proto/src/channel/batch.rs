@@ -174,11 +174,6 @@ impl<R> Batch<R> {
         self.position
     }
 
-    /// Returns `true` if kept messages are replayed.
-    pub fn replays(&self) -> bool {
-        self.replays.is_some()
-    }
-
     /// Returns `true` if an outgoing handler decides about each message of this batch for each recipient. Such a batch
     /// is delivered message by message, not by a [`Plan`](super::Plan).
     pub fn is_filtered(&self) -> bool {

@@ -27,13 +27,13 @@ impl<R> Channel<R> {
         self.history.as_deref_mut()
     }
 
-    /// Returns `true` if a message is kept: then it is sent with [`publish_kept`](Self::publish_kept), because its request
-    /// id is its position.
+    /// Returns `true` if a message is kept. Its request id is its position then.
     pub fn keeps(&self, to: &LocalTarget, policy: DeliveryPolicy) -> bool {
         self.history.is_some() && policy.kept && !matches!(to, LocalTarget::Users(_))
     }
 
-    /// Sends a message that is [kept](Self::keeps). `payload` is the text of a JSON object without line breaks.
+    /// Sends a message if it is [kept](Self::keeps). `None` if it is not: then nothing is sent. `payload` is the text of a
+    /// JSON object without line breaks.
     ///
     /// # Errors
     /// [`Full`], as for [`broadcast`](Self::broadcast).
@@ -44,13 +44,13 @@ impl<R> Channel<R> {
         payload: &str,
         policy: DeliveryPolicy,
     ) -> Result<Option<Published>, Full> {
-        if self.exceeds(self.limits.hard_factor) {
+        if self.keeps(to, policy) && self.exceeds(self.limits.hard_factor) {
             return Err(Full);
         }
         Ok(self.keep(to, event, payload, policy))
     }
 
-    /// Appends a message to the history and to the queue. `None` without a history.
+    /// Appends a message to the history and to the queue, if it is kept.
     pub(super) fn keep(
         &mut self,
         to: &LocalTarget,
@@ -58,6 +58,9 @@ impl<R> Channel<R> {
         payload: &str,
         policy: DeliveryPolicy,
     ) -> Option<Published> {
+        if !self.keeps(to, policy) {
+            return None;
+        }
         let ((audience, members), excluded) = (self.audience(to), self.exclusion(to));
         let Channel { name, queue, history: Some(ring), .. } = self else { return None };
         let position = ring.next();
@@ -112,11 +115,7 @@ impl<R> Channel<R> {
 
     /// The outcome for a user that asks to resume, as of now.
     pub fn recovery(&self, user: &UserId, resume: Option<ResumeRequest>) -> Recovery {
-        match self.missed(user, resume) {
-            Some(Ok(Missed { messages, may_repeat, .. })) => Recovery::Resumed { missed: messages, may_repeat },
-            Some(Err(reason)) => Recovery::Gap(reason),
-            None => Recovery::New,
-        }
+        Missed::recovery(self.missed(user, resume))
     }
 
     /// The messages that a user missed.
@@ -187,6 +186,7 @@ impl<R> Channel<R> {
 }
 
 /// The messages that a user missed.
+#[derive(Clone, Copy)]
 pub(super) struct Missed {
     /// The offset to resume from.
     pub(super) offset: u64,
@@ -194,6 +194,17 @@ pub(super) struct Missed {
     pub(super) messages: usize,
     /// The number of those that it may have received nevertheless.
     pub(super) may_repeat: usize,
+}
+
+impl Missed {
+    /// The outcome of a request to resume, from what the user missed.
+    pub(super) fn recovery(missed: Option<Result<Missed, GapReason>>) -> Recovery {
+        match missed {
+            Some(Ok(Missed { messages, may_repeat, .. })) => Recovery::Resumed { missed: messages, may_repeat },
+            Some(Err(reason)) => Recovery::Gap(reason),
+            None => Recovery::New,
+        }
+    }
 }
 
 /// A part of a replay.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::history::Missed;
 use super::{Channel, member_id};
 use crate::channel::batch::Op;
 use crate::channel::outbound::Outbound;
@@ -332,12 +333,13 @@ impl JoinReplay {
     /// The replay that the first such step of a chain asks for: a second one would repeat messages. Without such a step it
     /// is what a client that resumes completely has missed.
     fn new<R>(channel: &Channel<R>, user: &UserId, resume: Option<ResumeRequest>, chain: &[Step]) -> JoinReplay {
-        let recovery = channel.recovery(user, resume);
+        let missed = channel.missed(user, resume);
+        let recovery = Missed::recovery(missed);
         let Some(ring) = channel.history() else {
             return JoinReplay { position: None, recovery, after: None, replayed: 0, is_queued: false };
         };
         let position = ring.position();
-        let missed = channel.missed(user, resume).and_then(Result::ok).map(|missed| missed.offset);
+        let missed = missed.and_then(Result::ok).map(|missed| missed.offset);
         let after = match chain.iter().find(|step| step.is_replay()) {
             Some(Step::ReplayLast(messages)) => missed.or_else(|| Some(ring.before_last(*messages, position.offset))),
             Some(Step::ReplayFrom(from)) => Some(from.and_then(|from| ring.resume(from).ok()).unwrap_or(0)),

@@ -36,9 +36,7 @@ impl<R> Channel<R> {
         policy: &dyn Fn(&str) -> DeliveryPolicy,
     ) -> usize {
         let policy = policy(event);
-        if self.keeps(to, policy)
-            && let Some(Published { members, position }) = self.keep(to, event, payload.as_str(), policy)
-        {
+        if let Some(Published { members, position }) = self.keep(to, event, payload.as_str(), policy) {
             let id = RequestId::from(position);
             self.forward(Some(from.as_str()), to, event, id.as_str(), payload.as_str());
             return members;
@@ -106,8 +104,8 @@ impl<R> Channel<R> {
             model::Target::ExceptUser(user) => LocalTarget::ExceptUser(user.clone()),
             model::Target::Users(users) => LocalTarget::Users(users.clone()),
         };
-        if self.keeps(&to, policy) {
-            return Ok(self.publish_kept(&to, event, payload, policy)?.map_or(0, |published| published.members));
+        if let Some(Published { members, .. }) = self.publish_kept(&to, event, payload, policy)? {
+            return Ok(members);
         }
         let name = self.name.clone();
         let write = |out: &mut Vec<u8>| {
