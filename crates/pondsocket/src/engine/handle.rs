@@ -461,7 +461,7 @@ impl SessionConnection for ConnectionHandle {
         self.session.as_deref()
     }
 
-    fn knock(&self) -> u32 {
+    fn probe(&self) -> u32 {
         let now = self.session.as_ref().map_or(0, |session| session.now());
         let number = self.with_proof(|proof| proof.force_ping(now)).unwrap_or(0);
         if let Some(ping) = self.framing.numbered_ping(number) {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::engine::sync::Mutex;
 
 /// The time in which the older connection of a session answers a ping, if its client is alive.
-const KNOCK: Duration = Duration::from_millis(500);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The most channels of a ticket. A client could otherwise collect any number of them, with one connection after the other.
 const MOST_CHANNELS: usize = 1024;
@@ -43,7 +43,7 @@ pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
     /// Its session; `None` if it has none.
     fn session(&self) -> Option<&ConnectionSession>;
     /// Pings the client, and returns the number of the ping.
-    fn knock(&self) -> u32;
+    fn probe(&self) -> u32;
     /// Returns `true` if the client has answered a ping.
     fn has_answered(&self, number: u32) -> bool;
     /// Ends the connection, because its client has connected again.
@@ -211,16 +211,16 @@ impl Sessions {
             Err(older) => older,
         };
         if older.is_open() {
-            let number = older.knock();
+            let number = older.probe();
             // Its client answers, or it ends by itself, or neither in time.
-            let answered = timeout(KNOCK, changed(&*older, || older.has_answered(number))).await;
+            let answered = timeout(PROBE_TIMEOUT, changed(&*older, || older.has_answered(number))).await;
             if answered.is_ok() && older.is_open() {
                 return None;
             }
             older.supersede();
         }
         // Its task leaves the channels, and then the ticket. A task that does not run in time leaves none.
-        let _ = timeout(KNOCK, changed(&*older, || false)).await;
+        let _ = timeout(PROBE_TIMEOUT, changed(&*older, || false)).await;
         Some(ConnectionSession::new(self, key, self.take(key, user).unwrap_or_default()))
     }
 
