@@ -104,6 +104,9 @@ fn required_fields_of_a_type() {
     for kind in ["USER_GET_REQUEST", "USER_GET_RESPONSE"] {
         assert_eq!(refused_body(kind, r#""requestId":"q""#), field("userId"), "{kind}");
         assert_eq!(refused_body(kind, r#""userId":"u""#), field("requestId"), "{kind}");
+        // Some nodes accept no answer without the id of its request.
+        let empty = Malformed::Field("requestId", InvalidId::Empty.into());
+        assert_eq!(refused_body(kind, r#""userId":"u","requestId":"""#), empty, "{kind}");
     }
     assert_eq!(refused_body("USER_MESSAGE", r#""payload":{}"#), field("event"));
     assert_eq!(refused_body("EVICT_USER", r#""userId":"u","reason":5"#), field("reason"));

@@ -229,7 +229,7 @@ impl<'a> MessageFields<'a> {
     }
 
     fn request(&self) -> Result<String, Malformed> {
-        self.scalar(EnvelopeField::RequestId).text("requestId").map(str::to_owned)
+        self.scalar(EnvelopeField::RequestId).id("requestId").map(|id| id.to_string())
     }
 
     fn asker(&self, source: &Arc<str>) -> Result<String, Malformed> {
