@@ -4,6 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::BusError;
+use super::history::HistoryStore;
 use super::lease::Leases;
 use super::sink::BusSink;
 use super::stats::BusStats;
@@ -48,6 +49,11 @@ pub trait Bus: Send + Sync + 'static {
 
     /// The table of leases, if the engine can keep one. Without it the nodes send each other heartbeats.
     fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+
+    /// The store of histories, if the engine can keep them. Without it each node keeps the histories of its own channels.
+    fn history(&self) -> Option<&dyn HistoryStore> {
         None
     }
 

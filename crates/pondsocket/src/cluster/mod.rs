@@ -101,6 +101,7 @@
 mod bus;
 mod error;
 mod event;
+mod history;
 mod lease;
 pub(crate) mod node;
 mod shared;
@@ -111,10 +112,13 @@ mod stop;
 pub use bus::{BoxFuture, Bus, Caps, Outcome, Publish};
 pub use error::{BusError, BusErrorKind};
 pub use event::{BusEvent, BusSession, GapCause, Lost};
+pub use history::{Append, Appended, HistoryStore, StoredHistory, StoredMessage};
 pub use lease::Leases;
 pub use pondsocket_proto::cluster::Topic;
 #[doc(no_inline)]
 pub use pondsocket_proto::cluster::{Excess, Lease, NodeId};
+#[doc(no_inline)]
+pub use pondsocket_proto::position::{Epoch, Position};
 pub use shared::SharedBus;
 pub use sink::{BusEvents, BusSink, SinkLimits, SinkStats};
 pub use stats::BusStats;

@@ -1,0 +1,110 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pondsocket_proto::cluster::Topic;
+use pondsocket_proto::position::{Epoch, Position};
+
+use super::bus::BoxFuture;
+use super::error::BusError;
+
+/// Keeps the histories of channels in the engine of a bus, so that all nodes give one order to the messages of a channel, and
+/// a client can resume on any of them. Each history belongs to one topic.
+///
+/// A history is numbered by its [`Epoch`]. Its messages have offsets from 1 without gaps, in the order in which the engine
+/// appended them. A history begins anew, with another epoch and without messages, when the engine has none (it never had one,
+/// it has expired, the engine has lost its data), when the engine may have lost the end of it (a replica that lagged behind
+/// was promoted), and when a node asks for it. Two histories of one topic never have the same epoch.
+pub trait HistoryStore: Send + Sync {
+    /// Appends messages, and publishes each on its topic in the same step. Returns the outcome of each, in their order.
+    ///
+    /// The call itself takes the batch, so that messages are appended in the order of the calls and of their batches. The
+    /// future only waits for the outcomes, and may be dropped. Subscribers of a topic receive its messages in the order of
+    /// their offsets. A store that is down, or whose queue is full, answers [`Appended::NotSent`] soon; it keeps nothing for
+    /// later.
+    fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Vec<Appended>>;
+
+    /// Reads the history of a topic: the messages behind `after`, or all that are kept if `after` is `None` or of another
+    /// epoch. Of more than `most` messages it returns the last ones.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, or does not answer in time.
+    fn read<'a>(
+        &'a self,
+        topic: &'a Topic,
+        after: Option<Position>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<StoredHistory, BusError>>;
+
+    /// Begins the history of a topic anew, with this epoch and without messages. Nothing is published. Doing it again with the
+    /// same epoch, while that is still the current one, has no effect.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read): the history may have begun anew.
+    fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>>;
+
+    /// Keeps a record under a key for `ttl`, in place of an earlier one. Keys are texts of up to 256 printable ASCII characters.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read): the record may be kept.
+    fn put<'a>(&'a self, key: &'a str, record: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>>;
+
+    /// Removes a record, and returns it. Of several calls, on any nodes, one gets it.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read): the record may be removed.
+    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, BusError>>;
+}
+
+/// A message to be appended to a history. Its text is `head`, the position that it gets, and `tail`.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The topic.
+    pub topic: Topic,
+    /// The text ahead of the position.
+    pub head: Bytes,
+    /// The text behind the position.
+    pub tail: Bytes,
+    /// A text that `head` or `tail` contains and no other message does.
+    pub id: Arc<str>,
+    /// `true` if the outcome of an earlier attempt is unknown. A message that was appended then, and is among the last thousand
+    /// of its history, is neither appended nor published again: the answer is its position.
+    pub is_repeated: bool,
+    /// The epoch of the history, if it begins with this message.
+    pub epoch: Epoch,
+    /// The most messages that the history keeps.
+    pub messages: usize,
+    /// The time for which the history is kept after its last message.
+    pub ttl: Duration,
+}
+
+/// The outcome of one message of [`HistoryStore::append`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Appended {
+    /// The message has this position, and was published.
+    At(Position),
+    /// The message was not appended.
+    NotSent(BusError),
+    /// The message may have been appended. It may be appended again, as [repeated](Append::is_repeated).
+    Unknown(BusError),
+}
+
+/// The history of a topic, as far as it was read.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StoredHistory {
+    /// The position of the last message; `None` if the engine has no history.
+    pub position: Option<Position>,
+    /// The last messages, with contiguous offsets up to that of `position`.
+    pub messages: Vec<StoredMessage>,
+}
+
+/// A message of a history.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredMessage {
+    /// The offset.
+    pub offset: u64,
+    /// The time since it was appended, by the clock of the engine.
+    pub age: Duration,
+    /// The text as it was published.
+    pub data: Bytes,
+}
