@@ -20,8 +20,8 @@ pub trait HistoryStore: Send + Sync {
     ///
     /// The call itself takes the batch, so that messages are appended in the order of the calls and of their batches. The
     /// future only waits for the outcomes, and may be dropped. Subscribers of a topic receive its messages in the order of
-    /// their offsets. A store that is down, or whose queue is full, answers [`Appended::NotSent`] soon; it keeps nothing for
-    /// later.
+    /// their offsets; what one node appends and [publishes](super::Bus::publish) on it keeps the order of the calls. A store
+    /// that is down, or whose queue is full, answers [`Appended::NotSent`] soon; it keeps nothing for later.
     fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Vec<Appended>>;
 
     /// Reads the history of a topic: the messages behind `after`, or all that are kept if `after` is `None` or of another
@@ -40,7 +40,8 @@ pub trait HistoryStore: Send + Sync {
     /// same epoch, while that is still the current one, has no effect.
     ///
     /// # Errors
-    /// As for [`read`](Self::read): the history may have begun anew.
+    /// As for [`read`](Self::read): the history may have begun anew. A further attempt needs another epoch: the engine may have
+    /// lost what followed this one.
     fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>>;
 
     /// Keeps a record under a key for `ttl`, in place of an earlier one. Keys are texts of up to 256 printable ASCII characters.
@@ -70,7 +71,9 @@ pub struct Append {
     /// `true` if the outcome of an earlier attempt is unknown. A message that was appended then, and is among the last thousand
     /// of its history, is neither appended nor published again: the answer is its position.
     pub is_repeated: bool,
-    /// The epoch of the history, if it begins with this message.
+    /// The epoch of the history, if it begins with this message: a number that none has had, such as a random one. A store
+    /// draws another one for a message [that is repeated](Self::is_repeated), because the earlier attempt may have begun a
+    /// history that the engine has lost since.
     pub epoch: Epoch,
     /// The most messages that the history keeps.
     pub messages: usize,

@@ -97,6 +97,19 @@
 //!
 //! A message without a subscriber does not count as lost. Neither does one that was published on a topic before
 //! `Subscribed`, or after the topic was removed.
+//!
+//! A bus that has a [`HistoryStore`] keeps these rules, too:
+//!
+//! | | |
+//! |---|---|
+//! | H1 | The messages of a history have the offsets 1, 2, 3 and so on under one epoch, whichever nodes append them. Two histories of a topic never have the same epoch, so a position is never given to two messages. |
+//! | H2 | Subscribers of the topic receive the messages in the order of their offsets, with the text that the history keeps. C2 and C3 hold for them. |
+//! | H3 | What one bus appends and publishes on one topic keeps the order of the calls. |
+//! | H4 | [`Appended::NotSent`] is final: the message is not appended later. After [`Appended::Unknown`] it may be [repeated](Append::is_repeated): if it was appended, and is among the last thousand of its history, the answer is its position, and it is not published again. |
+//! | H5 | A history that the engine has lost, or of which it may have lost the end, is read as none, and begins anew with the next message. |
+//! | H6 | What is read is contiguous, and ends with the message of [`StoredHistory::position`]. |
+//! | H7 | A record is taken once. |
+//! | H8 | No call waits for an engine that is not there. |
 
 mod bus;
 mod error;

@@ -9,6 +9,11 @@ use super::imports::Imports;
 /// can be read from the lowest to the highest.
 const PONDSOCKET: &[(&str, &str, &str)] = &[
     ("cluster/bus", "cluster/lease", "a bus may offer leases, whose trait returns the same boxed futures"),
+    (
+        "cluster/bus",
+        "cluster/history",
+        "a bus may offer a store of histories, whose trait returns the same boxed futures",
+    ),
     ("cluster/node", "cluster/node/task", "a node starts its task, which works on the node"),
     ("engine/live", "engine/hub", "a channel that closes takes itself out of the hub, which holds channels"),
     ("engine/live", "engine/live/delivery", "a channel starts its delivery, which works on the channel"),

@@ -2,4 +2,4 @@
 
 use pondsocket::testing::bus::MemoryHub;
 
-pondsocket::bus_conformance!(MemoryHub::new(), leases, faults);
+pondsocket::bus_conformance!(MemoryHub::new(), leases, faults, history, history_faults);

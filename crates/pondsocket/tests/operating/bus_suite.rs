@@ -1,11 +1,16 @@
 //! The conformance suite itself is tested: a bus with a fault fails the case for it, and a correct bus passes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use pondsocket::cluster::{BoxFuture, Bus, BusError, BusSink, Outcome, Publish, Stop, Topic};
-use pondsocket::testing::bus::{BusUnderTest, MemoryHub, cases};
+use bytes::Bytes;
+use pondsocket::cluster::{
+    Append, Appended, BoxFuture, Bus, BusError, BusSink, Epoch, HistoryStore, Outcome, Position, Publish, Stop,
+    StoredHistory, Topic,
+};
+use pondsocket::testing::bus::{Breaker, BusUnderTest, MemoryHub, cases};
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 enum Fault {
     None,
     /// Batches are sent in reverse order.
@@ -20,6 +25,20 @@ enum Fault {
     Forgets,
     /// Nothing is ever subscribed.
     IgnoresInterest,
+    /// Repeated messages are appended again.
+    Repeats,
+    /// Of a history only the length is looked at.
+    ReadsTheEnd,
+    /// A history is never begun anew.
+    NeverRestarts,
+    /// Nothing expires, and no message is removed.
+    Hoards,
+    /// A record can be taken again.
+    Peeks,
+    /// The history is lost with the engine, which is allowed.
+    LosesHistory,
+    /// And the next one has the same epoch, which is not.
+    LosesHistoryInSilence,
 }
 
 struct Faulty(MemoryHub, Fault);
@@ -29,6 +48,23 @@ struct FaultyBus(Arc<dyn Bus>, Fault);
 impl BusUnderTest for Faulty {
     fn bus(&self) -> Arc<dyn Bus> {
         Arc::new(FaultyBus(self.0.bus(), self.1))
+    }
+
+    fn breaker(&self) -> Option<&dyn Breaker> {
+        Some(self)
+    }
+}
+
+impl Breaker for Faulty {
+    fn cut(&self) -> BoxFuture<'_, ()> {
+        if matches!(self.1, Fault::LosesHistory | Fault::LosesHistoryInSilence) {
+            self.0.lose_history();
+        }
+        self.0.cut()
+    }
+
+    fn restore(&self) -> BoxFuture<'_, ()> {
+        self.0.restore()
     }
 }
 
@@ -58,6 +94,67 @@ impl Bus for FaultyBus {
         }
         self.0.publish(batch)
     }
+
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        Some(self)
+    }
+}
+
+impl FaultyBus {
+    fn store(&self) -> &dyn HistoryStore {
+        self.0.history().expect("the bus in memory has one")
+    }
+}
+
+impl HistoryStore for FaultyBus {
+    fn append(&self, mut batch: Vec<Append>) -> BoxFuture<'_, Vec<Appended>> {
+        for append in &mut batch {
+            match self.1 {
+                Fault::Trims => append.topic = append.topic.as_str().trim().into(),
+                Fault::Repeats => append.is_repeated = false,
+                Fault::Hoards => (append.messages, append.ttl) = (usize::MAX, Duration::from_secs(600)),
+                Fault::LosesHistoryInSilence => append.epoch = Epoch::new(1),
+                _ => {}
+            }
+        }
+        match self.1 {
+            Fault::Backwards => batch.reverse(),
+            Fault::Lazy => return Box::pin(async move { self.store().append(batch).await }),
+            Fault::Forgets => drop(batch.pop()),
+            _ => {}
+        }
+        self.store().append(batch)
+    }
+
+    fn read<'a>(
+        &'a self,
+        topic: &'a Topic,
+        after: Option<Position>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<StoredHistory, BusError>> {
+        self.store().read(topic, after.filter(|_| self.1 != Fault::ReadsTheEnd), most)
+    }
+
+    fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        match self.1 {
+            Fault::NeverRestarts => Box::pin(std::future::ready(Ok(()))),
+            _ => self.store().restart(topic, epoch, ttl),
+        }
+    }
+
+    fn put<'a>(&'a self, key: &'a str, record: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        self.store().put(key, record, if self.1 == Fault::Hoards { ttl * 600 } else { ttl })
+    }
+
+    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, BusError>> {
+        Box::pin(async move {
+            let record = self.store().take(key).await?;
+            if let Some(record) = record.as_ref().filter(|_| self.1 == Fault::Peeks) {
+                self.store().put(key, record.clone(), Duration::from_secs(60)).await?;
+            }
+            Ok(record)
+        })
+    }
 }
 
 /// Returns whether a bus with this fault fails a case. The case runs as a task, whose panic is caught.
@@ -77,4 +174,25 @@ async fn faults_are_found() {
     assert!(fails!(Fault::Forgets, each_message_has_its_outcome));
     assert!(fails!(Fault::IgnoresInterest, topics_added_while_running_are_subscribed));
     assert!(!fails!(Fault::None, one_publisher_keeps_its_order) && !fails!(Fault::None, topic_names_are_exact));
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_a_store_are_found() {
+    assert!(fails!(Fault::Backwards, batches_are_appended_in_their_order));
+    assert!(fails!(Fault::Lazy, messages_are_appended_in_the_order_of_the_calls));
+    assert!(fails!(Fault::Lazy, dropping_the_future_of_append_cancels_nothing));
+    assert!(fails!(Fault::Forgets, batches_are_appended_in_their_order));
+    assert!(fails!(Fault::Trims, each_topic_has_its_history));
+    assert!(fails!(Fault::Repeats, a_repeated_message_keeps_its_position));
+    assert!(fails!(Fault::ReadsTheEnd, reading_returns_what_is_behind_a_position));
+    assert!(fails!(Fault::NeverRestarts, a_restart_begins_a_history_anew));
+    assert!(fails!(Fault::Hoards, a_history_expires));
+    assert!(fails!(Fault::Hoards, a_history_keeps_a_number_of_messages));
+    assert!(fails!(Fault::Hoards, a_record_expires));
+    assert!(fails!(Fault::Peeks, a_record_is_taken_once));
+    assert!(fails!(Fault::LosesHistoryInSilence, no_position_is_given_twice));
+    assert!(fails!(Fault::LosesHistoryInSilence, without_an_engine_nothing_is_appended));
+    assert!(!fails!(Fault::LosesHistory, no_position_is_given_twice));
+    assert!(!fails!(Fault::LosesHistory, without_an_engine_nothing_is_appended));
+    assert!(!fails!(Fault::None, no_position_is_given_twice) && !fails!(Fault::None, a_history_expires));
 }

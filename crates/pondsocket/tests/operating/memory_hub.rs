@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket::cluster::{
-    Bus, BusEvent, BusEvents, BusSink, GapCause, Lost, NodeId, Outcome, Publish, SinkLimits, Stop, Stopper,
+    Append, Appended, Bus, BusEvent, BusEvents, BusSink, Epoch, GapCause, HistoryStore, Lost, NodeId, Outcome,
+    Position, Publish, SinkLimits, Stop, Stopper, StoredHistory,
 };
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use tokio::time::{Instant, sleep};
@@ -21,6 +22,35 @@ async fn listening(hub: &MemoryHub) -> (Arc<MemoryBus>, BusEvents, Stopper) {
 
 async fn publish(bus: &MemoryBus, texts: &[&'static str]) -> Vec<Outcome> {
     bus.publish(texts.iter().map(|text| Publish::new("t", *text)).collect()).await
+}
+
+fn in_history(id: &str, epoch: u32) -> Append {
+    Append {
+        topic: "t".into(),
+        head: format!("{id} at ").into(),
+        tail: "".into(),
+        id: id.into(),
+        is_repeated: false,
+        epoch: Epoch::new(epoch),
+        messages: 10,
+        ttl: Duration::from_secs(60),
+    }
+}
+
+async fn append(bus: &MemoryBus, id: &str, epoch: u32) -> Appended {
+    bus.append(vec![in_history(id, epoch)]).await.remove(0)
+}
+
+async fn repeat(bus: &MemoryBus, id: &str) -> Appended {
+    bus.append(vec![Append { is_repeated: true, ..in_history(id, 0) }]).await.remove(0)
+}
+
+async fn read(bus: &MemoryBus) -> StoredHistory {
+    bus.read(&"t".into(), None, 10).await.expect("connected")
+}
+
+fn at(epoch: u32, offset: u64) -> Appended {
+    Appended::At(Position { epoch: Epoch::new(epoch), offset })
 }
 
 fn message(text: &'static str) -> Option<BusEvent> {
@@ -99,4 +129,81 @@ async fn leases_follow_the_paused_clock_and_can_be_forgotten() {
     assert_eq!(leases.renew(&ada, ttl).await.expect("a lease").expired, [bob]);
     hub.forget_leases();
     assert!(leases.renew(&ada, ttl).await.expect("a lease").was_expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_of_appended_messages_are_lost() {
+    let hub = MemoryHub::new();
+    let ((bus, _events, _stopper), (other, mut events, _other)) = (listening(&hub).await, listening(&hub).await);
+    bus.lose_answers(1);
+    bus.lose_appends(1);
+    assert!(matches!(append(&bus, "never", 1).await, Appended::Unknown(_)));
+    assert!(matches!(append(&bus, "once", 1).await, Appended::Unknown(_)));
+    assert_eq!(append(&other, "then", 2).await, at(1, 2));
+    assert_eq!((repeat(&bus, "once").await, repeat(&bus, "never").await), (at(1, 1), at(1, 3)));
+    for text in ["once at 000001.1", "then at 000001.2", "never at 000001.3"] {
+        assert_eq!(events.try_next(), message(text));
+    }
+    assert_eq!(events.try_next(), None);
+    assert_eq!((bus.stats().unknown, bus.stats().sent, other.stats().sent), (2, 2, 1));
+}
+
+/// Appended messages reach their subscribers as all others do, their own node too.
+#[tokio::test(start_paused = true)]
+async fn appended_messages_are_lost_and_delayed_as_published_ones() {
+    let hub = MemoryHub::new();
+    let (bus, mut events, _stopper) = listening(&hub).await;
+    bus.lose_with_gap(1);
+    bus.duplicate(1);
+    for id in ["1", "2", "3"] {
+        append(&bus, id, 1).await;
+    }
+    assert_eq!((events.try_next(), events.try_next()), (gap(), message("2 at 000001.2")));
+    assert_eq!((events.try_next(), events.try_next()), (message("2 at 000001.2"), message("3 at 000001.3")));
+    bus.delay(Duration::from_millis(50));
+    append(&bus, "4", 1).await;
+    assert_eq!((events.try_next(), read(&bus).await.messages.len()), (None, 4));
+    assert_eq!(events.next().await, message("4 at 000001.4"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_of_the_store_are_delayed_and_lost_with_the_connection() {
+    let hub = MemoryHub::new();
+    let (bus, mut events, _stopper) = listening(&hub).await;
+    bus.delay_answers(Duration::from_millis(50));
+    let start = Instant::now();
+    assert_eq!(append(&bus, "1", 1).await, at(1, 1));
+    assert_eq!((start.elapsed(), events.try_next()), (Duration::from_millis(50), message("1 at 000001.1")));
+    let (outcome, history) = tokio::join!(append(&bus, "2", 1), async {
+        let topic = "t".into();
+        let history = bus.read(&topic, None, 10);
+        bus.cut();
+        bus.restore();
+        history.await
+    });
+    assert!(matches!(outcome, Appended::Unknown(_)) && history.is_err(), "{outcome:?} {history:?}");
+    bus.delay_answers(Duration::ZERO);
+    assert_eq!(repeat(&bus, "2").await, at(1, 2));
+    bus.cut();
+    assert!(matches!(append(&bus, "3", 1).await, Appended::NotSent(_)));
+    assert!(bus.read(&"t".into(), None, 10).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn histories_are_lost_and_begin_anew() {
+    let hub = MemoryHub::new();
+    let (bus, _events, _stopper) = listening(&hub).await;
+    let ttl = Duration::from_secs(60);
+    assert_eq!((append(&bus, "1", 1).await, append(&bus, "2", 1).await), (at(1, 1), at(1, 2)));
+    bus.put("key", "record".into(), ttl).await.expect("connected");
+    hub.fail_over();
+    assert_eq!(read(&bus).await, StoredHistory::default());
+    assert_eq!(append(&bus, "3", 2).await, at(2, 1));
+    assert_eq!(bus.take("key").await.expect("connected"), Some("record".into()));
+    bus.put("key", "record".into(), ttl).await.expect("connected");
+    hub.lose_history();
+    assert_eq!(bus.take("key").await.expect("connected"), None);
+    let Appended::At(position) = repeat(&bus, "3").await else { panic!("not appended") };
+    assert!(position.offset == 1 && position.epoch != Epoch::new(2), "{position}");
+    assert_eq!(read(&bus).await.messages.len(), 1);
 }

@@ -26,8 +26,9 @@ pub trait Breaker: Send + Sync {
 
 /// Defines a test for each case of the [conformance suite](crate::testing::bus::cases): `bus_conformance!(subject)`, where the
 /// expression makes a [`BusUnderTest`](crate::testing::bus::BusUnderTest) and is evaluated in each test. The optional parts follow it:
-/// `leases` if the bus has [`Leases`](crate::cluster::Leases), `faults` if the subject has a
-/// [`Breaker`](crate::testing::bus::Breaker).
+/// `leases` if the bus has [`Leases`](crate::cluster::Leases), `history` if it has a
+/// [`HistoryStore`](crate::cluster::HistoryStore), and `faults` if the subject has a [`Breaker`](crate::testing::bus::Breaker)
+/// and the bus has leases; `history_faults` if it has a breaker and the bus has a store.
 ///
 /// The tests run in real time, on two threads. Each wait has a deadline of 10 s.
 #[macro_export]
@@ -103,6 +104,39 @@ macro_rules! bus_conformance {
             each_return_of_the_engine_is_a_new_session
             stop_ends_a_bus_without_an_engine
             without_an_engine_no_lease_is_confirmed
+        );
+    };
+    (@part history $subject:expr) => {
+        $crate::bus_conformance!(@tests $subject;
+            offsets_are_contiguous_over_two_nodes
+            subscribers_receive_messages_in_the_order_of_their_offsets
+            batches_are_appended_in_their_order
+            messages_are_appended_in_the_order_of_the_calls
+            appends_and_publishes_keep_the_order_of_the_calls
+            dropping_the_future_of_append_cancels_nothing
+            an_empty_batch_appends_nothing
+            a_repeated_message_keeps_its_position
+            a_repeated_message_that_is_not_found_is_appended
+            the_first_message_brings_the_epoch
+            reading_returns_what_is_behind_a_position
+            a_restart_begins_a_history_anew
+            messages_have_ages
+            a_history_expires
+            a_message_prolongs_its_history
+            a_history_keeps_a_number_of_messages
+            a_large_message_is_kept
+            messages_are_kept_unchanged
+            each_topic_has_its_history
+            a_record_is_taken_once
+            records_are_kept_unchanged
+            a_record_expires
+            a_bus_that_does_not_run_appends_nothing
+        );
+    };
+    (@part history_faults $subject:expr) => {
+        $crate::bus_conformance!(@tests $subject;
+            without_an_engine_nothing_is_appended
+            no_position_is_given_twice
         );
     };
     ($subject:expr $(, $part:ident)* $(,)?) => {

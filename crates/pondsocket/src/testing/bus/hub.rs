@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::bus_under_test::{Breaker, BusUnderTest};
+use super::store::Store;
 use crate::cluster::{
-    BoxFuture, Bus, BusError, BusErrorKind, BusEvent, BusSession, BusSink, BusStats, GapCause, Lease, Leases, Lost,
-    NodeId, Outcome, Publish, Stop, Topic,
+    Append, Appended, BoxFuture, Bus, BusError, BusErrorKind, BusEvent, BusSession, BusSink, BusStats, Epoch, GapCause,
+    HistoryStore, Lease, Leases, Lost, NodeId, Outcome, Position, Publish, Stop, StoredHistory, Topic,
 };
 
 /// The most messages in flight to one node while its messages are [delayed](MemoryBus::delay). A further message is lost, with
@@ -43,6 +45,7 @@ struct HubState {
     known: HashSet<NodeId>,
     /// The largest incarnation of each name.
     incarnations: HashMap<Arc<str>, u64>,
+    store: Store,
 }
 
 #[derive(Debug, Default)]
@@ -53,10 +56,12 @@ struct HubNode {
     sessions: u64,
     since: Option<Instant>,
     inbound: Inbound,
+    answers: Answers,
     /// Wakes the node's task when there is a message in flight.
     wake: Arc<Notify>,
     sent: u64,
     not_sent: u64,
+    unknown: u64,
     received: u64,
 }
 
@@ -68,6 +73,14 @@ struct Inbound {
     lose_with_gap: u64,
     duplicate: u64,
     in_flight: VecDeque<(Instant, BusEvent)>,
+}
+
+/// The faults set for the answers of the store to one node.
+#[derive(Debug, Default)]
+struct Answers {
+    delay: Duration,
+    lose: u64,
+    lose_appends: u64,
 }
 
 impl MemoryHub {
@@ -90,6 +103,17 @@ impl MemoryHub {
         let mut state = self.0.state();
         state.leases.clear();
         state.incarnations.clear();
+    }
+
+    /// Removes all histories and records, as an engine that has lost its data.
+    pub fn lose_history(&self) {
+        self.0.state().store = Store::default();
+    }
+
+    /// Makes all histories begin anew, as an engine in which a replica that may lag behind was promoted: none can tell if the
+    /// end of its history is missing. Records stay.
+    pub fn fail_over(&self) {
+        self.0.state().store.lose_histories();
     }
 }
 
@@ -131,8 +155,54 @@ impl MemoryBus {
         self.with_node(|node| node.inbound.duplicate += messages);
     }
 
+    /// Makes the outcome of this many of the next messages that this node appends unknown. They are appended.
+    pub fn lose_answers(&self, messages: u64) {
+        self.with_node(|node| node.answers.lose += messages);
+    }
+
+    /// Makes the outcome of this many of the next messages that this node appends unknown. They are not appended. They come
+    /// ahead of those of [`lose_answers`](Self::lose_answers).
+    pub fn lose_appends(&self, messages: u64) {
+        self.with_node(|node| node.answers.lose_appends += messages);
+    }
+
+    /// Delays all further answers of the store to this node: what it asks for happens at once, and the answer is as of then.
+    /// An answer is lost if the node is [cut](Self::cut) meanwhile.
+    pub fn delay_answers(&self, delay: Duration) {
+        self.with_node(|node| node.answers.delay = delay);
+    }
+
     fn with_node(&self, change: impl FnOnce(&mut HubNode)) {
         change(&mut self.hub.state().nodes[self.me]);
+    }
+
+    /// Gives the answer of the store after the delay that is set, or the result of `lost` if the node is disconnected before.
+    fn answer<'a, T: Send + 'a>(&'a self, answer: T, lost: fn(T) -> T) -> BoxFuture<'a, T> {
+        let (delay, session) = {
+            let node = &self.hub.state().nodes[self.me];
+            (node.answers.delay, node.sessions)
+        };
+        if delay.is_zero() {
+            return Box::pin(std::future::ready(answer));
+        }
+        let due = Instant::now() + delay;
+        Box::pin(async move {
+            sleep_until(due).await;
+            let is_same = {
+                let node = &self.hub.state().nodes[self.me];
+                node.is_up() && node.sessions == session
+            };
+            if is_same { answer } else { lost(answer) }
+        })
+    }
+
+    /// Asks the store, if the node is connected.
+    fn ask<'a, T: Send + 'a>(
+        &'a self,
+        question: impl FnOnce(&mut Store, Instant) -> T,
+    ) -> BoxFuture<'a, Result<T, BusError>> {
+        let answer = self.check().map(|()| question(&mut self.hub.state().store, Instant::now()));
+        self.answer(answer, |_| Err(disconnected()))
     }
 
     fn check(&self) -> Result<(), BusError> {
@@ -191,6 +261,10 @@ impl Bus for MemoryBus {
         Some(self)
     }
 
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        Some(self)
+    }
+
     fn stats(&self) -> BusStats {
         let state = self.hub.state();
         let node = &state.nodes[self.me];
@@ -201,7 +275,8 @@ impl Bus for MemoryBus {
         stats.sessions = node.sessions;
         stats.wanted_topics = node.interest.len();
         stats.active_topics = if stats.up { node.interest.len() } else { 0 };
-        (stats.sent, stats.not_sent, stats.received) = (node.sent, node.not_sent, node.received);
+        (stats.sent, stats.not_sent, stats.unknown) = (node.sent, node.not_sent, node.unknown);
+        stats.received = node.received;
         stats
     }
 }
@@ -224,6 +299,41 @@ impl Leases for MemoryBus {
             state.known.remove(me);
         });
         Box::pin(std::future::ready(answer))
+    }
+}
+
+impl HistoryStore for MemoryBus {
+    fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Vec<Appended>> {
+        let outcomes = self.hub.state().append(self.me, batch);
+        self.answer(outcomes, |mut outcomes| {
+            for outcome in &mut outcomes {
+                if matches!(outcome, Appended::At(_)) {
+                    *outcome = Appended::Unknown(disconnected());
+                }
+            }
+            outcomes
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        topic: &'a Topic,
+        after: Option<Position>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<StoredHistory, BusError>> {
+        self.ask(|store, now| store.read(topic, after, most, now))
+    }
+
+    fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        self.ask(|store, now| store.restart(topic, epoch, ttl, now))
+    }
+
+    fn put<'a>(&'a self, key: &'a str, record: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        self.ask(|store, now| store.put(key, record, ttl, now))
+    }
+
+    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, BusError>> {
+        self.ask(|store, now| store.take(key, now))
     }
 }
 
@@ -257,12 +367,41 @@ impl HubState {
             return batch.iter().map(|_| Outcome::NotSent(disconnected())).collect();
         }
         self.nodes[from].sent += count;
-        let send = |Publish { topic, data }: Publish| {
-            let listeners = self.nodes.iter_mut().filter(|node| node.is_up() && node.interest.contains(&topic));
-            let receivers = listeners.map(|node| node.receive(topic.clone(), data.clone())).count();
-            Outcome::Sent { receivers: Some(receivers as u64) }
-        };
+        let send = |Publish { topic, data }: Publish| Outcome::Sent { receivers: Some(self.send(&topic, &data)) };
         batch.into_iter().map(send).collect()
+    }
+
+    /// Sends a message to all nodes that are subscribed, and returns their number.
+    fn send(&mut self, topic: &Topic, data: &Bytes) -> u64 {
+        let listeners = self.nodes.iter_mut().filter(|node| node.is_up() && node.interest.contains(topic));
+        listeners.map(|node| node.receive(topic.clone(), data.clone())).count() as u64
+    }
+
+    fn append(&mut self, from: usize, batch: Vec<Append>) -> Vec<Appended> {
+        batch.into_iter().map(|append| self.append_one(from, &append)).collect()
+    }
+
+    fn append_one(&mut self, from: usize, append: &Append) -> Appended {
+        if !self.nodes[from].is_up() {
+            self.nodes[from].not_sent += 1;
+            return Appended::NotSent(disconnected());
+        }
+        let unknown = || Appended::Unknown(BusError::new(BusErrorKind::Timeout, "the test has lost the answer"));
+        if take_one(&mut self.nodes[from].answers.lose_appends) {
+            self.nodes[from].unknown += 1;
+            return unknown();
+        }
+        let (position, data) = self.store.append(append, Instant::now());
+        if let Some(data) = data {
+            self.send(&append.topic, &data);
+        }
+        let node = &mut self.nodes[from];
+        if take_one(&mut node.answers.lose) {
+            node.unknown += 1;
+            return unknown();
+        }
+        node.sent += 1;
+        Appended::At(position)
     }
 
     fn acquire(&mut self, name: &str, ttl: Duration) -> u64 {
@@ -317,7 +456,7 @@ impl HubNode {
         }
     }
 
-    fn receive(&mut self, topic: Topic, data: bytes::Bytes) {
+    fn receive(&mut self, topic: Topic, data: Bytes) {
         self.received += 1;
         if take_one(&mut self.inbound.lose) {
             return;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::bus_under_test::BusUnderTest;
+use super::bus_under_test::{Breaker, BusUnderTest};
 use crate::cluster::{
     Bus, BusError, BusEvent, BusEvents, BusSession, BusSink, Outcome, Publish, SinkLimits, Stop, Stopper, Topic,
 };
@@ -30,6 +30,10 @@ pub(super) struct TestNode {
 /// The deadline of a loop that polls a condition.
 pub(super) fn deadline() -> Instant {
     Instant::now() + DEADLINE
+}
+
+pub(super) fn breaker(subject: &dyn BusUnderTest) -> &dyn Breaker {
+    subject.breaker().expect("a subject that can be broken")
 }
 
 /// Waits for a future; after the deadline panics with the place of the caller.

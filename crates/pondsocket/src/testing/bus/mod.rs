@@ -28,12 +28,13 @@
 //!
 //! ```ignore
 //! // tests/conformance.rs; the crate needs tokio with `macros` and `rt-multi-thread`.
-//! pondsocket::bus_conformance!(MySubject::start(), leases, faults);
+//! pondsocket::bus_conformance!(MySubject::start(), leases, faults, history, history_faults);
 //! ```
 
 mod bus_under_test;
 mod hub;
 mod kit;
+mod store;
 
 pub mod cases;
 

@@ -5,13 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::bus_under_test::Breaker;
-use super::{BusUnderTest, DEADLINE, TestNode, deadline, soon};
+use super::{BusUnderTest, DEADLINE, TestNode, breaker, deadline, soon};
 use crate::cluster::{NodeId, Outcome};
-
-fn breaker(subject: &dyn BusUnderTest) -> &dyn Breaker {
-    subject.breaker().expect("a subject that can be broken")
-}
 
 /// The loss of the engine is reported as `Down`.
 pub async fn the_loss_of_the_engine_is_an_event(subject: &dyn BusUnderTest) {

@@ -4,6 +4,7 @@
 
 mod delivery;
 mod faults;
+mod history;
 mod leases;
 mod lifetime;
 mod publishing;
@@ -11,10 +12,11 @@ mod subscriptions;
 
 pub use delivery::*;
 pub use faults::*;
+pub use history::*;
 pub use leases::*;
 pub use lifetime::*;
 pub use publishing::*;
 pub use subscriptions::*;
 
 use super::bus_under_test::BusUnderTest;
-use super::kit::{DEADLINE, TestNode, deadline, soon};
+use super::kit::{DEADLINE, TestNode, breaker, deadline, soon};

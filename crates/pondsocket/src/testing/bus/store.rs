@@ -1,0 +1,152 @@
+//! The histories and records of the engine in memory. Plain data: no tasks, no waiting.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::cluster::{Append, Epoch, Position, StoredHistory, StoredMessage, Topic};
+
+/// The number of messages among which a repeated one is looked for.
+const REPEATED_WITHIN: usize = 1000;
+
+/// The histories by topic, and the records by key.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    histories: Expiring<History>,
+    records: Expiring<Bytes>,
+}
+
+#[derive(Debug)]
+struct History {
+    epoch: Epoch,
+    /// The offset of the last message.
+    last: u64,
+    kept: VecDeque<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    id: Arc<str>,
+    since: Instant,
+    data: Bytes,
+}
+
+/// Values by name, with the times at which they expire.
+#[derive(Debug)]
+struct Expiring<V> {
+    values: HashMap<Box<str>, (Instant, V)>,
+    /// The number of values at which the expired ones are removed.
+    sweep_at: usize,
+}
+
+impl Store {
+    /// Appends a message. Returns its position, and the text to be published; none if it was appended before.
+    pub(super) fn append(&mut self, append: &Append, now: Instant) -> (Position, Option<Bytes>) {
+        // An earlier attempt may have begun a history, now lost, with the epoch of a repeated message.
+        let epoch = || if append.is_repeated { random_epoch() } else { append.epoch };
+        let history = self.histories.prolong(append.topic.as_str(), append.ttl, now, || History::new(epoch()));
+        if append.is_repeated
+            && let Some(position) = history.position_of(&append.id)
+        {
+            return (position, None);
+        }
+        history.last += 1;
+        let position = history.position();
+        let text = [&append.head, position.to_string().as_bytes(), &append.tail].concat();
+        let data = Bytes::from(text);
+        history.kept.push_back(Kept { id: append.id.clone(), since: now, data: data.clone() });
+        while history.kept.len() > append.messages {
+            history.kept.pop_front();
+        }
+        (position, Some(data))
+    }
+
+    pub(super) fn read(&self, topic: &Topic, after: Option<Position>, most: usize, now: Instant) -> StoredHistory {
+        let Some(history) = self.histories.get(topic.as_str(), now) else { return StoredHistory::default() };
+        let after = after.filter(|after| after.epoch == history.epoch).map_or(0, |after| after.offset);
+        let messages = history.kept.iter().rev().zip((0..=history.last).rev()).take(most);
+        let messages = messages.take_while(|(_, offset)| *offset > after).map(|(kept, offset)| StoredMessage {
+            offset,
+            age: now.saturating_duration_since(kept.since),
+            data: kept.data.clone(),
+        });
+        let mut messages: Vec<_> = messages.collect();
+        messages.reverse();
+        StoredHistory { position: Some(history.position()), messages }
+    }
+
+    pub(super) fn restart(&mut self, topic: &Topic, epoch: Epoch, ttl: Duration, now: Instant) {
+        let history = self.histories.prolong(topic.as_str(), ttl, now, || History::new(epoch));
+        if history.epoch != epoch {
+            *history = History::new(epoch);
+        }
+    }
+
+    pub(super) fn put(&mut self, key: &str, record: Bytes, ttl: Duration, now: Instant) {
+        *self.records.prolong(key, ttl, now, Bytes::new) = record;
+    }
+
+    pub(super) fn take(&mut self, key: &str, now: Instant) -> Option<Bytes> {
+        self.records.remove(key, now)
+    }
+
+    /// Makes all histories begin anew.
+    pub(super) fn lose_histories(&mut self) {
+        self.histories = Expiring::default();
+    }
+}
+
+impl History {
+    fn new(epoch: Epoch) -> History {
+        History { epoch, last: 0, kept: VecDeque::new() }
+    }
+
+    fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.last }
+    }
+
+    fn position_of(&self, id: &str) -> Option<Position> {
+        let mut latest = self.kept.iter().rev().zip((0..=self.last).rev()).take(REPEATED_WITHIN);
+        latest.find(|(kept, _)| &*kept.id == id).map(|(_, offset)| Position { epoch: self.epoch, offset })
+    }
+}
+
+impl<V> Default for Expiring<V> {
+    fn default() -> Self {
+        Expiring { values: HashMap::new(), sweep_at: 64 }
+    }
+}
+
+impl<V> Expiring<V> {
+    fn get(&self, name: &str, now: Instant) -> Option<&V> {
+        self.values.get(name).filter(|(until, _)| *until > now).map(|(_, value)| value)
+    }
+
+    fn remove(&mut self, name: &str, now: Instant) -> Option<V> {
+        self.values.remove(name).filter(|(until, _)| *until > now).map(|(_, value)| value)
+    }
+
+    /// Keeps the value of a name for `ttl`. If there is none it is made.
+    fn prolong(&mut self, name: &str, ttl: Duration, now: Instant, make: impl FnOnce() -> V) -> &mut V {
+        // When they are twice as many as the last sweep has left, so that sweeps cost little for each value.
+        if self.values.len() >= self.sweep_at {
+            self.values.retain(|_, (until, _)| *until > now);
+            self.sweep_at = (self.values.len() * 2).max(64);
+        }
+        if self.get(name, now).is_none() {
+            self.values.insert(name.into(), (now, make()));
+        }
+        let (until, value) = self.values.get_mut(name).expect("it was there, or was just inserted");
+        *until = now + ttl;
+        value
+    }
+}
+
+/// An epoch that no history has had: the keys of the standard hasher are random.
+fn random_epoch() -> Epoch {
+    Epoch::new(RandomState::new().hash_one(0) as u32)
+}
