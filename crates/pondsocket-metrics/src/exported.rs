@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use metrics::{Histogram, counter, gauge, histogram};
 use pondsocket::metrics::{
-    CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics,
-    Queue, SocketCloseReason,
+    CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, GraceEvent, HandlerKind, Limit,
+    Metrics, Queue, SocketCloseReason,
 };
 use pondsocket::{Error, Recovery};
 
@@ -115,6 +115,15 @@ impl Metrics for Exported {
         // `channel_left` is called once for each membership, like `channel_joined`, so the gauge returns to 0.
         self.endpoint(endpoint, |endpoint| endpoint.members.decrement(1));
         counter!(names::LEAVES, "endpoint" => endpoint.to_owned(), "reason" => reason.to_owned()).increment(1);
+    }
+
+    fn presence_grace(&self, endpoint: &str, _: &str, _: &str, event: GraceEvent) {
+        // Each grace begins once and ends once, so the gauge returns to 0.
+        self.endpoint(endpoint, |endpoint| match event {
+            GraceEvent::Began => endpoint.ghosts.increment(1),
+            _ => endpoint.ghosts.decrement(1),
+        });
+        counter!(names::GRACE, "endpoint" => endpoint.to_owned(), "event" => event.as_str()).increment(1);
     }
 
     fn join_declined(&self, connection: &ConnectionInfo<'_>, _: &str, code: u16) {

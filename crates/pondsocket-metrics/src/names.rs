@@ -7,7 +7,8 @@
 //! | [`DECLINED`] | `endpoint`, `reason`, `status` |
 //! | [`RECEIVED`], [`RECEIVED_BYTES`], [`SENT`], [`SENT_BYTES`], [`BROADCAST_RECIPIENTS`], [`BLOCKED`] | `endpoint` |
 //! | [`DROPPED`] | `endpoint`, `reason` |
-//! | [`CHANNELS`], [`MEMBERS`], [`JOINS`] | `endpoint` |
+//! | [`CHANNELS`], [`MEMBERS`], [`GHOSTS`], [`JOINS`] | `endpoint` |
+//! | [`GRACE`] | `endpoint`, `event` |
 //! | [`LEAVES`] | `endpoint`, `reason` |
 //! | [`RESUMES`] | `endpoint`, `outcome` |
 //! | [`REPLAYED`] | `endpoint` |
@@ -63,6 +64,9 @@ names! {
         "Messages that an outgoing handler blocked for a recipient.";
     describe_gauge CHANNELS = "pondsocket_channels", Count, "Channels that have members.";
     describe_gauge MEMBERS = "pondsocket_members", Count, "Memberships of users in channels.";
+    describe_gauge GHOSTS = "pondsocket_ghosts", Count, "Members without connections, in their presence grace.";
+    describe_counter GRACE = "pondsocket_grace_total", Count,
+        "Presence graces that began, and that ended, by the way in which they did.";
     describe_counter JOINS = "pondsocket_joins_total", Count, "Joins of users, first connections only.";
     describe_counter LEAVES = "pondsocket_leaves_total", Count, "Ends of memberships, by reason.";
     describe_counter RESUMES = "pondsocket_resumes_total", Count,

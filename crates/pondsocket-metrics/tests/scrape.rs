@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use pondsocket::cluster::{Excess, GapCause};
-use pondsocket::metrics::{BusDrop, ClusterEvent, Metrics, SocketCloseReason};
+use pondsocket::metrics::{BusDrop, ClusterEvent, GraceEvent, Metrics, SocketCloseReason};
 use pondsocket::testing::Client;
 use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket, Result};
 use pondsocket_metrics::{BUCKETS, Exported, names};
@@ -59,6 +59,26 @@ impl Scraped {
             sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn ghosts_are_counted_until_their_grace_ends() -> TestResult {
+    let scraped = Scraped::new();
+    let metrics = Exported::new();
+    for (user, event) in [
+        ("ada", GraceEvent::Began),
+        ("bob", GraceEvent::Began),
+        ("ada", GraceEvent::Returned),
+        ("cleo", GraceEvent::Began),
+    ] {
+        metrics.presence_grace("/ws/:n", "/room/1", user, event);
+    }
+    scraped.shows(r#"pondsocket_ghosts{endpoint="/ws/:n"}"#, "2").await;
+    metrics.presence_grace("/ws/:n", "/room/1", "bob", GraceEvent::Expired);
+    scraped.shows(r#"pondsocket_ghosts{endpoint="/ws/:n"}"#, "1").await;
+    scraped.shows(r#"pondsocket_grace_total{endpoint="/ws/:n",event="began"}"#, "3").await;
+    scraped.shows(r#"pondsocket_grace_total{endpoint="/ws/:n",event="expired"}"#, "1").await;
+    Ok(())
 }
 
 #[tokio::test]

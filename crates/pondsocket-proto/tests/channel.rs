@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pondsocket_proto::channel::{
-    Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, Join, LocalTarget, Plan, Recipients, Slot, Step,
+    Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, Join, LocalTarget, Lost, Plan, Recipients, Slot, Step,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::wire::{Object, strict};
@@ -19,6 +19,12 @@ enum Operation {
     /// A join; another acknowledgement if the connection is in.
     Join(usize, Vec<ChainStep>),
     Leave(usize),
+    /// The loss of a connection, with the time for which its user stays if it was the last one.
+    Lose(usize, Option<u64>),
+    /// Time passes, and the ghosts that are due leave.
+    Pass(u64),
+    /// A declined join ends the grace of the user.
+    Decline(usize),
     Evict(usize),
     Remove(usize),
     Broadcast(Addressees),
@@ -57,6 +63,10 @@ fn operation() -> impl Strategy<Value = Operation> {
         6 => (connection.clone(), vec(chain_step(), 0..4))
             .prop_map(|(connection, chain)| Operation::Join(connection, chain)),
         2 => connection.clone().prop_map(Operation::Leave),
+        3 => (connection.clone(), prop::option::weighted(0.8, 1..6_u64))
+            .prop_map(|(connection, grace)| Operation::Lose(connection, grace)),
+        1 => (0..6_u64).prop_map(Operation::Pass),
+        1 => user.clone().prop_map(Operation::Decline),
         1 => user.clone().prop_map(Operation::Evict),
         1 => user.clone().prop_map(Operation::Remove),
         4 => addressees().prop_map(Operation::Broadcast),
@@ -161,6 +171,9 @@ impl Received {
 struct Model {
     seated: BTreeSet<usize>,
     moods: BTreeMap<usize, u8>,
+    /// The users without connections that are members nevertheless, with the end of that.
+    ghosts: BTreeMap<usize, u64>,
+    clock: u64,
     received: BTreeMap<usize, Vec<Received>>,
 }
 
@@ -181,7 +194,12 @@ impl Model {
             Addressees::ExceptUser(user) => connection % USERS != *user,
             Addressees::ExceptConnection(other) => connection != *other,
         };
-        self.send(to, &Received::Number(n))
+        let is_addressed = |ghost: &usize| match addressees {
+            Addressees::Users(users) => users.contains(ghost),
+            Addressees::ExceptUser(user) => ghost != user,
+            Addressees::All | Addressees::ExceptConnection(_) => true,
+        };
+        self.ghosts.keys().filter(|ghost| is_addressed(ghost)).count() + self.send(to, &Received::Number(n))
     }
 
     fn send_one(&mut self, connection: usize, what: &Received) {
@@ -189,7 +207,7 @@ impl Model {
     }
 
     fn is_member(&self, user: usize) -> bool {
-        self.seated.iter().any(|connection| connection % USERS == user)
+        self.ghosts.contains_key(&user) || self.seated.iter().any(|connection| connection % USERS == user)
     }
 
     /// Sends a presence message to the connections of all tracked users except one connection.
@@ -218,6 +236,7 @@ impl Model {
         let user = connection % USERS;
         let mut unlisted = self.moods.contains_key(&user);
         self.seated.insert(connection);
+        self.ghosts.remove(&user);
         self.send_one(connection, &Received::answer("ACKNOWLEDGE", &json!(request_id)));
         if !chain.iter().any(|chain_step| matches!(chain_step, ChainStep::Track(_))) {
             self.list_once(connection, &mut unlisted);
@@ -250,6 +269,7 @@ impl Model {
 
     fn take_out(&mut self, user: usize) {
         self.seated.retain(|connection| connection % USERS != user);
+        self.ghosts.remove(&user);
     }
 }
 
@@ -335,8 +355,10 @@ impl Real {
             }
         });
         let (steps, user) = (steps.collect(), user(connection % USERS));
+        let was_ghost = self.channel.local_members().is_ghost(user.as_str());
         let accepted = self.channel.join(joining(connection, &user, request_id, steps), &|_| BROADCAST);
         self.slots.insert(connection, accepted.slot);
+        assert_eq!(accepted.returned, was_ghost);
         accepted.first
     }
 }
@@ -386,6 +408,44 @@ fn act(real: &mut Real, model: &mut Model, step: usize, operation: &Operation) {
             );
             if departure.is_some() {
                 model.hide(connection % USERS);
+            }
+        }
+        Operation::Lose(connection, grace) => {
+            let Some(slot) = real.slots.get(connection) else { return };
+            let lost = real.channel.lose(*slot, id(*connection), grace.map(|grace| model.clock + grace));
+            assert_eq!(lost.is_ok(), model.seated.remove(connection));
+            let Ok(lost) = lost else { return };
+            let n = connection % USERS;
+            match (model.is_member(n), grace) {
+                (true, _) => assert!(matches!(lost, Lost::Seated)),
+                (false, None) => {
+                    assert!(matches!(lost, Lost::Left(departure) if departure.user == user(n)));
+                    model.hide(n);
+                }
+                (false, Some(grace)) => {
+                    assert!(matches!(lost, Lost::Ghost(departure) if departure.user == user(n)));
+                    model.ghosts.insert(n, model.clock + grace);
+                }
+            }
+        }
+        Operation::Pass(time) => {
+            model.clock += time;
+            let mut due: Vec<_> = model.ghosts.iter().map(|(n, until)| (*until, *n)).collect();
+            due.retain(|(until, _)| *until <= model.clock);
+            due.sort_unstable();
+            let gone = real.channel.expire_ghosts(model.clock, USERS);
+            let expected: Vec<_> = due.iter().map(|(_, n)| user(*n)).collect();
+            assert_eq!(gone.into_iter().map(|departure| departure.user).collect::<Vec<_>>(), expected);
+            for (_, n) in due {
+                model.ghosts.remove(&n);
+                model.hide(n);
+            }
+        }
+        Operation::Decline(n) => {
+            let was_ghost = model.ghosts.remove(n).is_some();
+            assert_eq!(real.channel.end_ghost(&user(*n)).is_some(), was_ghost);
+            if was_ghost {
+                model.hide(*n);
             }
         }
         Operation::Evict(n) => {
@@ -456,6 +516,8 @@ proptest! {
         prop_assert!(real.received.values().all(Vec::is_empty), "no connection receives any other message");
         prop_assert_eq!(real.channel.local_members().connection_count(), model.seated.len());
         prop_assert_eq!(real.recipients.iter().count(), model.seated.len());
+        prop_assert_eq!(real.channel.local_members().ghost_count(), model.ghosts.len());
+        prop_assert_eq!(real.channel.member_count(), (0..USERS).filter(|user| model.is_member(*user)).count());
     }
 }
 

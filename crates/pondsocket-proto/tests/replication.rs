@@ -48,7 +48,7 @@ impl Room {
     }
 
     fn show(&mut self, name: &str, presence: Option<Value>, over_local: bool) {
-        let shown = RemoteMember { assigns: Assigns::default(), presence: presence.map(object), over_local };
+        let shown = RemoteMember { assigns: Assigns::default(), presence: presence.map(object), over_local, joined: 0 };
         self.channel.apply_remote(vec![RemoteChange::Shown(user(name), shown)]);
     }
 

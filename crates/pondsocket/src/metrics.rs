@@ -231,10 +231,30 @@ reasons! {
         History = "history",
         /// `max_sessions`: the client has no session. Nothing was refused.
         Sessions = "sessions",
+        /// `max_ghosts`: a member that has lost its last connection has left at once. Nothing was refused.
+        Ghosts = "ghosts",
         /// `pacing_wait` or `pacing_budget`: a channel stops waiting for a slow client. Nothing was refused.
         Pacing = "pacing",
         /// A [`RateLimit`](crate::RateLimit).
         RateLimit = "rate_limit",
+    }
+}
+
+reasons! {
+    /// An event of the presence grace of a member.
+    GraceEvent {
+        /// The last connection of a member was lost: it is a ghost now.
+        Began = "began",
+        /// The user has joined again.
+        Returned = "returned",
+        /// The grace has ended, or the server has shut down: the user has left.
+        Expired = "expired",
+        /// A join of the user was declined: it has left.
+        Declined = "declined",
+        /// The user was evicted or removed.
+        Removed = "removed",
+        /// The user has joined on another node, where its membership goes on.
+        Moved = "moved",
     }
 }
 
@@ -380,6 +400,9 @@ pub trait Metrics: Send + Sync + 'static {
     /// eviction.
     fn channel_left(&self, endpoint: &str, user: &str, channel: &str, reason: &str) {}
 
+    /// An event of the presence grace of a member. Each grace begins once and ends once.
+    fn presence_grace(&self, endpoint: &str, channel: &str, user: &str, event: GraceEvent) {}
+
     /// A join was declined with this code.
     fn join_declined(&self, connection: &ConnectionInfo<'_>, channel: &str, code: u16) {}
 
@@ -456,6 +479,10 @@ impl<M: Metrics + ?Sized> Metrics for Arc<M> {
 
     fn channel_left(&self, endpoint: &str, user: &str, channel: &str, reason: &str) {
         (**self).channel_left(endpoint, user, channel, reason);
+    }
+
+    fn presence_grace(&self, endpoint: &str, channel: &str, user: &str, event: GraceEvent) {
+        (**self).presence_grace(endpoint, channel, user, event);
     }
 
     fn join_declined(&self, connection: &ConnectionInfo<'_>, channel: &str, code: u16) {

@@ -296,6 +296,10 @@ options! {
         proof_interval: Duration = Duration::from_secs(1),
         /// The most sessions of one endpoint. Above it further clients have none: they are not resumed. Default 200 000.
         max_sessions: usize = 200_000,
+        /// The most members of this server that are in their presence grace
+        /// ([`Lobby::presence_grace`](crate::Lobby::presence_grace)), in all endpoints together. Above it members that lose their
+        /// last connection leave at once. Default 100 000.
+        max_ghosts: usize = 100_000,
         /// The total time for which a channel waits for members that prove to be too slow. It is regained at a tenth of a second
         /// per second. When it is spent, the channel waits for each such member for a fortieth of it. Default 4 s.
         pacing_budget: Duration = Duration::from_secs(4),
@@ -447,6 +451,7 @@ impl Options {
             ("memory_limit", self.memory_limit),
             ("history_bytes", self.history_bytes),
             ("max_sessions", self.max_sessions),
+            ("max_ghosts", self.max_ghosts),
         ];
         let zero = counts.iter().find(|(_, value)| *value == 0);
         zero.map_or(Ok(()), |(name, _)| Err(Error::bad_request(format!("{name} must not be zero"))))

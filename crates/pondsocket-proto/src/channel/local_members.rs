@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use super::ghost::Ghosts;
 use super::{Assigns, Listener};
 use crate::id::{ConnectionId, UserId};
 use crate::wire::Object;
@@ -19,6 +20,8 @@ impl Slot {
 /// The slots of one user: nearly always one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Seats {
+    /// No connection: the user is in its presence grace.
+    None,
     /// The only connection of the user in this channel.
     One(Slot),
     /// Several connections, oldest first.
@@ -29,6 +32,7 @@ impl Seats {
     /// The slots, oldest first.
     pub fn as_slice(&self) -> &[Slot] {
         match self {
+            Seats::None => &[],
             Seats::One(slot) => std::slice::from_ref(slot),
             Seats::Many(slots) => slots,
         }
@@ -36,6 +40,7 @@ impl Seats {
 
     fn add(&mut self, slot: Slot) {
         match self {
+            Seats::None => *self = Seats::One(slot),
             Seats::One(first) => *self = Seats::Many(Box::new(vec![*first, slot])),
             Seats::Many(slots) => slots.push(slot),
         }
@@ -44,6 +49,7 @@ impl Seats {
     /// Removes `slot`. Returns `true` if no slot is left.
     fn remove(&mut self, slot: Slot) -> bool {
         match self {
+            Seats::None => false,
             Seats::One(only) => *only == slot,
             Seats::Many(slots) => {
                 slots.retain(|other| *other != slot);
@@ -62,7 +68,7 @@ impl Seats {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Membership(u64);
 
-/// A user in a channel, with one or more connections.
+/// A user in a channel, with one or more connections, or with none in its presence grace.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// The number of the membership.
@@ -82,6 +88,17 @@ pub struct Departure {
     pub user: UserId,
     /// The member as it was at that moment.
     pub member: Member,
+}
+
+/// The state of a user after one of its connections was lost.
+#[derive(Clone, Debug)]
+pub enum Lost {
+    /// The user has other connections in the channel.
+    Seated,
+    /// It was the last one, and the membership has ended.
+    Left(Departure),
+    /// It was the last one, and the membership goes on in the presence grace. With the member as it is now.
+    Ghost(Departure),
 }
 
 /// The user is not a member of the channel.
@@ -107,15 +124,22 @@ pub struct LocalMembers {
     /// The size of the presence of all members, in bytes of JSON. Kept up to date at each change, because it is read at
     /// every check of the queue's limits.
     presence_bytes: usize,
+    /// The members without connections. Boxed, because most channels never have any.
+    ghosts: Option<Box<Ghosts>>,
 }
 
 impl LocalMembers {
     /// Seats a connection. Its user becomes a member with it, or keeps the membership it has, whose assigns are
-    /// then overwritten key by key.
+    /// then overwritten key by key. The presence grace of a ghost ends.
     pub fn join(&mut self, connection: ConnectionId, user: &UserId, assigns: Assigns) -> (Slot, Membership) {
         let slot = self.seat(Seat { connection, user: user.clone() });
         match self.members.get_mut(user) {
             Some(member) => {
+                if member.seats == Seats::None
+                    && let Some(ghosts) = &mut self.ghosts
+                {
+                    ghosts.end(user);
+                }
                 member.seats.add(slot);
                 member.assigns.merge(assigns);
                 (slot, member.membership)
@@ -146,9 +170,53 @@ impl LocalMembers {
         Ok(None)
     }
 
+    /// Vacates the slot, like [`leave`](Self::leave), of a connection that may come back: the user stays as a ghost until
+    /// `until` if this was its last connection. `elsewhere` is the time of its latest join on another node.
+    pub(super) fn lose(
+        &mut self,
+        slot: Slot,
+        connection: ConnectionId,
+        (until, elsewhere): (u64, Option<u64>),
+    ) -> Result<Lost, NotMember> {
+        if !self.is_seated(slot, connection) {
+            return Err(NotMember);
+        }
+        let user = self.vacate(slot);
+        let member = self.members.get_mut(&user).ok_or(NotMember)?;
+        if !member.seats.remove(slot) {
+            return Ok(Lost::Seated);
+        }
+        member.seats = Seats::None;
+        self.ghosts.get_or_insert_default().begin(&user, until, elsewhere);
+        Ok(Lost::Ghost(Departure { user, member: member.clone() }))
+    }
+
+    /// The number of ghosts: members without connections, in their presence grace.
+    pub fn ghost_count(&self) -> usize {
+        self.ghosts.as_ref().map_or(0, |ghosts| ghosts.len())
+    }
+
+    /// Returns `true` if the user is a ghost.
+    pub fn is_ghost(&self, user: &str) -> bool {
+        self.ghosts.as_ref().is_some_and(|ghosts| ghosts.contains(user))
+    }
+
+    /// Returns `true` if the user is a ghost, and has joined on another node since it became one.
+    pub(super) fn is_back_elsewhere(&self, user: &UserId, joined: u64) -> bool {
+        self.ghosts.as_ref().is_some_and(|ghosts| ghosts.is_back_elsewhere(user, joined))
+    }
+
+    /// The ghost whose grace ended first, of those whose grace has ended by `now`.
+    pub(super) fn first_due_ghost(&self, now: u64) -> Option<&UserId> {
+        self.ghosts.as_ref()?.first_due(now)
+    }
+
     /// Removes a user with all its connections.
     pub fn remove(&mut self, user: &UserId) -> Option<Departure> {
         let (user, member) = self.members.remove_entry(user)?;
+        if let Some(ghosts) = &mut self.ghosts {
+            ghosts.end(&user);
+        }
         for slot in member.seats.as_slice() {
             self.vacate(*slot);
         }

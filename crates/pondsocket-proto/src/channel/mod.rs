@@ -18,6 +18,7 @@
 mod batch;
 mod core;
 mod delivery_policy;
+mod ghost;
 mod history;
 mod local_members;
 mod outbound;
@@ -31,7 +32,7 @@ pub use batch::{Audience, Batch, Listener, Lists};
 pub use core::{Accepted, Channel, ChannelLimits, Full, Join, LocalTarget, Published, Refused, Removal, Step};
 pub use delivery_policy::{DeliveryPolicy, DropPolicy, SlowClient};
 pub use history::{GapReason, HistoryRules, Progress, Proof, Recovery, ResumeRequest, Ring};
-pub use local_members::{Departure, LocalMembers, Member, Membership, NotMember, Seats, Slot};
+pub use local_members::{Departure, LocalMembers, Lost, Member, Membership, NotMember, Seats, Slot};
 pub use outbound::Outbound;
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
 pub use recipients::{Reception, Recipients};

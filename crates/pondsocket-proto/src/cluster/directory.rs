@@ -122,7 +122,8 @@ pub(super) fn unite(own: Option<Claim<'_>>, others: &[Claim<'_>]) -> Option<Remo
     let tracked = others.iter().filter(|claim| claim.presence.is_some()).max_by_key(|claim| claim.rank);
     let over_local = tracked.zip(own).is_some_and(|(tracked, own)| tracked.rank > own.rank);
     let presence = tracked.and_then(|claim| claim.presence).cloned();
-    Some(RemoteMember { assigns: speaker.assigns.clone(), presence, over_local })
+    let joined = first.rank.0;
+    Some(RemoteMember { assigns: speaker.assigns.clone(), presence, over_local, joined })
 }
 
 #[cfg(test)]
@@ -144,7 +145,7 @@ mod tests {
         let b = Claim { rank: (1, "b"), assigns: &of_b, presence: None };
         let me = |joined| Claim { rank: (joined, "me"), assigns: &of_me, presence: None };
         let shown = |assigns: &Assigns, presence, over_local| {
-            Some(RemoteMember { assigns: assigns.clone(), presence, over_local })
+            Some(RemoteMember { assigns: assigns.clone(), presence, over_local, joined: 1 })
         };
         assert_eq!(unite(None, &[a, b]), shown(&of_b, Some(there.clone()), false));
         assert_eq!(unite(None, &[b, a]), shown(&of_b, Some(there.clone()), false));

@@ -168,7 +168,7 @@ mod tests {
     fn look(names: &[&str]) -> impl Fn(&UserId) -> Option<RemoteMember> {
         let there: BTreeSet<_> = names.iter().map(|name| user(name)).collect();
         move |user| {
-            let shown = RemoteMember { assigns: Assigns::default(), presence: None, over_local: false };
+            let shown = RemoteMember { assigns: Assigns::default(), presence: None, over_local: false, joined: 0 };
             there.contains(user).then_some(shown)
         }
     }

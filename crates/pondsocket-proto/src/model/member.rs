@@ -57,6 +57,8 @@ pub struct RemoteMember {
     /// True if this presence takes precedence over the one that the user has on this node
     /// (docs/cluster.md, One user on several nodes).
     pub over_local: bool,
+    /// The time of the user's latest join on the other nodes, by the clock of the node that it joined; 0 if it is not known.
+    pub joined: u64,
 }
 
 impl RemoteMember {

@@ -123,7 +123,8 @@ impl World {
             let tracked = others.iter().filter(|claim| claim.presence.is_some()).max_by_key(|claim| &claim.rank);
             let over_local = own.first().zip(tracked).is_some_and(|(own, tracked)| tracked.rank > own.rank);
             let presence = tracked.and_then(|claim| claim.presence.clone());
-            Some((user.clone(), RemoteMember { assigns: speaker.assigns.clone(), presence, over_local }))
+            let joined = others.iter().map(|claim| claim.rank.0).max()?;
+            Some((user.clone(), RemoteMember { assigns: speaker.assigns.clone(), presence, over_local, joined }))
         };
         claims.iter().filter_map(one).collect()
     }
@@ -138,10 +139,13 @@ impl World {
                     assigns: card.assigns.clone(),
                     presence: card.presence.clone(),
                     over_local: false,
+                    joined: 0,
                 };
                 let view =
                     elsewhere.iter().map(|(user, card)| (super::server_channel::user(user), shown(card))).collect();
                 let mut expected = self.expected(peer, &claims);
+                // Servers in other languages do not keep the times of joins.
+                expected.values_mut().for_each(|shown| shown.joined = 0);
                 if self.plan.go {
                     // No message corrects what a Go server has received in the wrong order, or makes it hide a user.
                     expected.retain(|_, shown| shown.presence.is_some());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Assigns, Channel as Core, NotMember, Refused, Removal};
+use pondsocket_proto::channel::{Assigns, Channel as Core, NotMember, Refused, Removal, Seats};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::{Json, Object};
 
@@ -12,6 +12,7 @@ use crate::context::LeaveReason;
 use crate::endpoint::{Leave, Live};
 use crate::engine::handle::ConnectionHandle;
 use crate::limits::stored::{NoRoom, TooLarge};
+use crate::metrics::GraceEvent;
 
 impl Channel {
     pub(crate) fn show_local(&self, user: &str, presence: Object) -> Result<(), MemberError> {
@@ -99,6 +100,9 @@ impl Channel {
         let user = user_id(user)?;
         let (live, removal) = self.change_live(user.as_str(), |channel| take(channel, &user))?;
         let (endpoint, lobby) = (Arc::clone(&self.endpoint), Arc::clone(&live.lobby));
+        if removal.departure.member.seats == Seats::None {
+            endpoint.note_grace(self.name.as_str(), user.as_str(), GraceEvent::Removed);
+        }
         // On a task of its own: the caller may be the handler of another user, or another node's command, and does not
         // wait for the leave handler.
         Leave { endpoint, channel: self.name.clone(), lobby, departure: removal.departure, reason }.spawn();

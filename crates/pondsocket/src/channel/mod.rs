@@ -321,7 +321,7 @@ impl Channel {
     }
 
     /// Closes the *connections* of all members, with close code 1000: their memberships, here and in other
-    /// channels, end at once. Earlier broadcasts reach the clients that read.
+    /// channels, end at once. Earlier broadcasts reach the clients that read. Members in their presence grace leave.
     pub fn close(&self) {
         let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return };
         // Collected first, so that no connection is looked up or closed under the channel's lock.
@@ -331,6 +331,7 @@ impl Channel {
                 handle.close(Close::Graceful(disconnected("the channel was closed")));
             }
         }
+        self.endpoint.hub.end_ghosts_of(&live, true);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of a membership: it is counted, and the leave handler runs.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use pondsocket_proto::channel::Departure;
 use pondsocket_proto::id::ChannelName;
@@ -8,9 +8,11 @@ use tracing::{Instrument, debug_span};
 
 use super::inner::EndpointInner;
 use crate::context::{LeaveContext, LeaveReason};
+use crate::engine::live::GhostEnds;
 use crate::error::Result;
 use crate::handler::{BoxFuture, guard};
 use crate::lobby::LobbyInner;
+use crate::metrics::GraceEvent;
 use crate::user::User;
 
 /// A user that has left a channel.
@@ -53,5 +55,42 @@ impl Leave {
             drop(permit);
         };
         hub.spawn(leaving.instrument(span));
+    }
+}
+
+impl EndpointInner {
+    /// Logs and counts an event of the presence grace of a member.
+    pub(crate) fn note_grace(&self, channel: &str, user: &str, event: GraceEvent) {
+        let endpoint = &*self.observer.endpoint;
+        tracing::debug!(target: "pondsocket::channel", endpoint, channel, user, %event, "presence grace");
+        self.observer.count(|metrics, endpoint| metrics.presence_grace(endpoint, channel, user, event));
+    }
+
+    /// Notes that a ghost has joined on another node. No leave handler runs here: the user has not left.
+    pub(crate) fn note_moved(&self, channel: &str, ghost: &Departure) {
+        let user = ghost.user.as_str();
+        self.note_grace(channel, user, GraceEvent::Moved);
+        // The membership of this node has ended nevertheless: `channel_joined` was counted for it.
+        let reason = GraceEvent::Moved.as_str();
+        self.observer.count(|metrics, endpoint| metrics.channel_left(endpoint, user, channel, reason));
+    }
+}
+
+/// The leave handlers of the ghosts of an endpoint. The reference is weak, because the endpoint holds the hub.
+pub(crate) struct GhostLeaves(Weak<EndpointInner>);
+
+impl GhostLeaves {
+    /// Has the leave handlers of the ghosts of a new endpoint run.
+    pub(crate) fn serve(endpoint: &Arc<EndpointInner>) {
+        endpoint.hub.set_ghost_ends(GhostLeaves(Arc::downgrade(endpoint)));
+    }
+}
+
+impl GhostEnds<LobbyInner> for GhostLeaves {
+    fn expired(&self, channel: &ChannelName, lobby: &Arc<LobbyInner>, departure: Departure) {
+        let Some(endpoint) = self.0.upgrade() else { return };
+        endpoint.note_grace(channel.as_str(), departure.user.as_str(), GraceEvent::Expired);
+        let (channel, lobby) = (channel.clone(), Arc::clone(lobby));
+        Leave { endpoint, channel, lobby, departure, reason: LeaveReason::Closed }.spawn();
     }
 }

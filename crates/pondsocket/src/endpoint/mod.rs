@@ -10,7 +10,7 @@ pub(crate) use broadcast::{Broadcast, BroadcastSource};
 pub use connection::Connection;
 pub(crate) use connection::disconnected;
 pub(crate) use inner::{EndpointInner, EndpointKind, Live};
-pub(crate) use leave::Leave;
+pub(crate) use leave::{GhostLeaves, Leave};
 pub(crate) use settings::EndpointSettings;
 
 use crate::channel::Channel;

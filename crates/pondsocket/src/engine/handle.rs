@@ -98,6 +98,32 @@ impl ConnectionHandle {
         matches!(self.outbox.lock().close_reason(), Some((CloseReason::Client, 1000 | 1005)))
     }
 
+    /// Returns `true` if the client may come back as the same user, so that its memberships wait for it (`Lobby::presence_grace`).
+    /// `is_lost` tells of an event stream whose client has gone without a request.
+    pub(crate) fn may_come_back(&self, is_lost: bool) -> bool {
+        // A generated id is that of the connection, which only a session gives back.
+        if self.session.is_none() && *self.user() == UserId::from(self.id()) {
+            return false;
+        }
+        match self.outbox.lock().close_reason() {
+            // No reason: the socket has failed in a delivery, or the task of the connection was dropped.
+            None => true,
+            Some((CloseReason::Client | CloseReason::Server, code)) => is_lost || matches!(code, 1001 | 1012 | 1013),
+            Some((CloseReason::Protocol | CloseReason::RateLimit, _)) => false,
+            Some((
+                CloseReason::Lost
+                | CloseReason::Shutdown
+                | CloseReason::TooSlow
+                | CloseReason::TooManyMessages
+                | CloseReason::Memory
+                | CloseReason::Silent
+                | CloseReason::Stalled
+                | CloseReason::Superseded,
+                _,
+            )) => true,
+        }
+    }
+
     /// Returns `true` if the client has received everything that was sent to it: it has answered a close frame that stood
     /// behind all messages.
     pub(crate) fn has_received_all(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The memory of all histories, and the task that looks after them: it removes expired messages, closes channels that
 //! only a history kept open, and empties the histories that were used longest ago once all together are over the limit.
+//! The same task ends the presence grace of members that have not come back.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -24,6 +25,9 @@ pub(crate) struct Histories {
     start: Instant,
     limit: usize,
     used: AtomicUsize,
+    /// The number of ghosts, and its limit.
+    ghosts: AtomicUsize,
+    max_ghosts: usize,
     /// Woken when the limit is exceeded, and when this is dropped.
     exceeded: Arc<Notify>,
     hubs: Mutex<Vec<Weak<dyn HistoryHub>>>,
@@ -32,9 +36,9 @@ pub(crate) struct Histories {
     pub(crate) runtime: KnownRuntime,
 }
 
-/// The channels of one endpoint that keep a history.
+/// The channels of one endpoint.
 pub(crate) trait HistoryHub: Send + Sync + std::fmt::Debug {
-    /// Removes expired messages, and closes channels that are not needed any more.
+    /// Removes expired messages and ghosts, and closes channels that are not needed any more.
     fn expire(&self);
     /// The histories that take memory.
     fn histories(&self) -> Vec<Arc<dyn ChannelHistory>>;
@@ -86,12 +90,21 @@ pub(crate) struct HistoryAccount {
     bytes: usize,
 }
 
+/// The part of the ghosts that one channel has.
+#[derive(Debug)]
+pub(crate) struct GhostAccount {
+    histories: Arc<Histories>,
+    count: usize,
+}
+
 impl Histories {
-    pub(crate) fn new(limit: usize) -> Histories {
+    pub(crate) fn new(limit: usize, max_ghosts: usize) -> Histories {
         Histories {
             start: Instant::now(),
             limit,
             used: AtomicUsize::new(0),
+            ghosts: AtomicUsize::new(0),
+            max_ghosts,
             exceeded: Arc::default(),
             hubs: Mutex::new(Vec::new()),
             task: Mutex::new(None),
@@ -111,6 +124,17 @@ impl Histories {
 
     pub(crate) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Returns `true` if there may be one more ghost. Not a reservation: connections that end at the same moment on several
+    /// threads can exceed the limit by their number.
+    pub(crate) fn has_room_for_ghost(&self) -> bool {
+        self.ghosts.load(Ordering::Relaxed) < self.max_ghosts
+    }
+
+    /// The account of the ghosts of a channel.
+    pub(crate) fn ghost_account(self: &Arc<Self>) -> GhostAccount {
+        GhostAccount { histories: Arc::clone(self), count: 0 }
     }
 
     /// The account of a new history.
@@ -160,7 +184,7 @@ impl Histories {
 
 impl Default for Histories {
     fn default() -> Histories {
-        Histories::new(usize::MAX)
+        Histories::new(usize::MAX, usize::MAX)
     }
 }
 
@@ -205,6 +229,25 @@ impl HistoryAccount {
 }
 
 impl Drop for HistoryAccount {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+impl GhostAccount {
+    /// Reports the number of ghosts that the channel has now.
+    pub(crate) fn set(&mut self, count: usize) {
+        let before = std::mem::replace(&mut self.count, count);
+        // Relaxed: it is only a sum.
+        if count > before {
+            self.histories.ghosts.fetch_add(count - before, Ordering::Relaxed);
+        } else if count < before {
+            self.histories.ghosts.fetch_sub(before - count, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for GhostAccount {
     fn drop(&mut self) {
         self.set(0);
     }

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use pondsocket_proto::channel::{Channel, ChannelLimits, Ring};
 use pondsocket_proto::id::ChannelName;
 
 use crate::engine::history::{ChannelHistory, Histories, HistoryHub};
-use crate::engine::live::{ChangedChannels, LiveChannel, Pacing, Replication, Rules};
+use crate::engine::live::{ChangedChannels, GhostEnds, LiveChannel, Pacing, Replication, Rules};
 use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
@@ -30,6 +30,8 @@ pub(crate) struct Hub<L: Rules> {
     histories: Arc<Histories>,
     replication: Option<Arc<dyn Replication>>,
     runtime: Arc<KnownRuntime>,
+    /// Runs the leave handlers of ghosts. Set once the endpoint exists, which holds this hub.
+    ghost_ends: OnceLock<Box<dyn GhostEnds<L>>>,
     me: Weak<Hub<L>>,
 }
 
@@ -50,11 +52,32 @@ impl<L: Rules> Hub<L> {
             memory,
             histories,
             replication,
+            ghost_ends: OnceLock::new(),
             me: me.clone(),
         });
         let weak: Weak<Hub<L>> = Arc::downgrade(&hub);
         hub.histories.add(weak);
         hub
+    }
+
+    /// Sets what runs the leave handlers of ghosts.
+    pub(crate) fn set_ghost_ends(&self, ends: impl GhostEnds<L> + 'static) {
+        // It is set once, by the endpoint that has created the hub.
+        let _ = self.ghost_ends.set(Box::new(ends));
+    }
+
+    /// Ends the grace of all ghosts that have not come back by now, or of `all`.
+    pub(crate) fn end_ghosts(&self, all: bool) {
+        self.channels().iter().for_each(|channel| self.end_ghosts_of(channel, all));
+    }
+
+    /// Ends the grace of the ghosts of one channel.
+    pub(crate) fn end_ghosts_of(&self, channel: &Arc<LiveChannel<L>>, all: bool) {
+        for departure in channel.end_ghosts(all) {
+            if let Some(ends) = self.ghost_ends.get() {
+                ends.expired(&channel.name, &channel.lobby, departure);
+            }
+        }
     }
 
     /// The live channel of this name.
@@ -140,6 +163,7 @@ impl<L: Rules> Hub<L> {
 
 impl<L: Rules> HistoryHub for Hub<L> {
     fn expire(&self) {
+        self.end_ghosts(false);
         self.channels().iter().for_each(|channel| channel.expire());
     }
 

@@ -71,6 +71,8 @@ pub(crate) struct Stream {
     /// The requests whose messages wait for their turn.
     waiting: Arc<Gauge>,
     closed: AtomicBool,
+    /// True if the client has asked for the end.
+    deleted: AtomicBool,
 }
 
 impl Stream {
@@ -78,7 +80,14 @@ impl Stream {
     pub(crate) fn new(secret: Secret, handle: Arc<ConnectionHandle>) -> (Arc<Stream>, mpsc::Receiver<Post>) {
         // One message at a time: the body of the next request is not read before this one is taken.
         let (messages, receiver) = mpsc::channel(1);
-        let stream = Stream { secret, handle, messages, waiting: Arc::default(), closed: AtomicBool::new(false) };
+        let stream = Stream {
+            secret,
+            handle,
+            messages,
+            waiting: Arc::default(),
+            closed: AtomicBool::new(false),
+            deleted: AtomicBool::new(false),
+        };
         (Arc::new(stream), receiver)
     }
 
@@ -90,6 +99,18 @@ impl Stream {
     /// Waits for the turn of a message, in the order of the calls. `None` if the stream has ended.
     pub(crate) async fn turn(&self) -> Option<mpsc::Permit<'_, Post>> {
         self.messages.reserve().await.ok()
+    }
+
+    /// Closes the stream, because the client has asked for it.
+    pub(crate) fn delete(&self) {
+        // Before `close`: a task that sees the stream closed finds the reason. See `was_deleted`.
+        self.deleted.store(true, Ordering::Release);
+        self.close();
+    }
+
+    /// Returns whether the client of a closed stream has asked for that. Else it has gone, or its network has failed.
+    pub(crate) fn was_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
     }
 
     /// Closes the stream, because the client has asked for it or has gone.

@@ -28,6 +28,10 @@ impl Rules for LobbyInner {
         if self.keeps_history() { self.history_rules() } else { None }
     }
 
+    fn presence_grace(&self) -> u64 {
+        self.presence_grace.load(Ordering::Relaxed)
+    }
+
     fn delivery_policy(&self, event: &str) -> DeliveryPolicy {
         // Relaxed: a registration has no order with messages of other threads. The layers of the endpoint are checked
         // apart, because this lobby's flag does not cover them.

@@ -1,6 +1,7 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use pondsocket_proto::channel::{HistoryRules, SlowClient};
 use pondsocket_proto::id::ChannelName;
@@ -23,6 +24,9 @@ mod history;
 
 use event_handlers::EventHandlers;
 pub use history::History;
+
+/// The longest presence grace. Nodes keep the users of a node that seems dead for as long.
+const LONGEST_GRACE: Duration = Duration::from_secs(60);
 
 /// The channels of one pattern, with their handlers and layers.
 ///
@@ -48,6 +52,8 @@ pub(crate) struct LobbyInner {
     history: RwLock<Option<KeptHistory>>,
     /// Set once `history` has rules, so that other lobbies take no lock to find out.
     keeps_history: AtomicBool,
+    /// The time for which a member without connections stays, in milliseconds.
+    presence_grace: AtomicU64,
 }
 
 /// The history of the channels of a lobby.
@@ -184,6 +190,37 @@ impl Lobby {
         self
     }
 
+    /// The time for which a user stays a member after its last connection in a channel was lost, so that others do not see it
+    /// leave and join while it reconnects (docs/protocol.md, Presence grace). Default zero: it leaves at once.
+    ///
+    /// In that time the user is a *ghost*: it is in presence lists, in the number of members and in the lists of users, keeps
+    /// its assigns, and can be evicted, removed, tracked and assigned to. Broadcasts count it and reach nobody. It is the same
+    /// membership when it joins again: the join handler decides as always, others see no JOIN, and the assigns of the new
+    /// connection overwrite those of the membership key by key. A declined join ends the grace at once.
+    ///
+    /// A ghost that has not come back leaves at the end of the grace, or up to a second later: others see a LEAVE, and the
+    /// leave handler runs, with [`LeaveReason::Closed`](crate::LeaveReason). Lost connections are those without a close frame or with
+    /// 1001, 1012 or 1013 from either side, silent and slow clients, and those of a server that shuts down. A client that leaves, closes with 1000
+    /// or without a code, or deletes its event stream, and a user that is evicted, removed or disconnected leave at once. So
+    /// does a user whose id was generated and that has no [session](crate::Connected::session): it could not come back.
+    ///
+    /// A shutdown does not wait for ghosts: their leave handlers run at its end. A later call replaces the time, for
+    /// connections that are lost from then on. The number of ghosts is limited:
+    /// [`Options::max_ghosts`](crate::Options::max_ghosts).
+    ///
+    /// # Panics
+    /// If the time is longer than 60 seconds.
+    #[track_caller]
+    pub fn presence_grace(&self, grace: Duration) -> &Self {
+        let millis = match grace > LONGEST_GRACE {
+            true => Err(Error::bad_request("the presence grace must not be longer than 60 seconds")),
+            // Rounded up: zero alone means none.
+            false => Ok(grace.as_nanos().div_ceil(1_000_000) as u64),
+        };
+        self.0.presence_grace.store(millis.or_panic(), Ordering::Relaxed);
+        self
+    }
+
     /// Puts a layer around every event of these channels, also around those that no handler matches.
     ///
     /// # Panics
@@ -245,6 +282,7 @@ impl LobbyInner {
             leave: RwLock::new(None),
             history: RwLock::new(None),
             keeps_history: AtomicBool::new(false),
+            presence_grace: AtomicU64::new(0),
         })
     }
 

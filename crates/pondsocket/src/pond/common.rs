@@ -31,7 +31,7 @@ impl Common {
     pub(crate) fn new(options: Options, proxies: Proxies) -> Common {
         let mut common = Common::default();
         common.memory = Arc::new(Memory::new(options.memory_limit));
-        common.histories = Arc::new(Histories::new(options.history_bytes));
+        common.histories = Arc::new(Histories::new(options.history_bytes, options.max_ghosts));
         (common.options, common.proxies) = (options, proxies);
         common
     }

@@ -24,7 +24,10 @@ impl Host for EndpointHost {
         // seen none of them.
         if let Some(live) = endpoint.hub.get(channel.as_str()).filter(|live| live.serial == instance) {
             // A channel that has just closed has no members that could receive the changes.
-            let _ = live.change(AtOnce, |channel| channel.apply_remote(changes));
+            let moved = live.change(AtOnce, |channel| channel.apply_remote(changes)).unwrap_or_default();
+            for ghost in moved {
+                endpoint.note_moved(channel.as_str(), &ghost);
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use pondsocket_proto::cluster::{endpoint_name, is_reserved_endpoint};
 use pondsocket_proto::pattern::Match;
 
 use crate::context::ConnectionContext;
-use crate::endpoint::{Endpoint, EndpointInner, EndpointKind};
+use crate::endpoint::{Endpoint, EndpointInner, EndpointKind, GhostLeaves};
 use crate::error::{OrPanic, Result};
 use crate::handler::{Handler, erase};
 use crate::hooks::{HookSet, Hooks};
@@ -181,6 +181,7 @@ impl PondSocket {
         let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
         check_new("endpoint", &pattern, endpoints.iter().map(|endpoint| &endpoint.0.pattern))?;
         let endpoint = Endpoint(EndpointInner::new(pattern, kind, Arc::clone(&self.common))?);
+        GhostLeaves::serve(&endpoint.0);
         endpoints.push(endpoint.clone());
         Ok(endpoint)
     }

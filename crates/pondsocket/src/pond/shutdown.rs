@@ -127,6 +127,8 @@ impl PondSocket {
             self.close_all(&closure, how.spread.min(how.timeout / 2)).await;
             // Connections first: their last handlers can still remove members, whose leave handlers count below.
             drain.connections.empty().await;
+            // Nobody comes back to this server. Their leave handlers count below.
+            self.end_ghosts();
             drain.handlers.empty().await;
         });
         let (mut cut, mut abandoned) = (0, 0);
@@ -138,6 +140,8 @@ impl PondSocket {
             // Connections that are cut only need their tasks to be polled once more. The bound is for tasks that
             // application code blocks.
             let _ = timeout_at(deadline + Duration::from_secs(1), drain.connections.empty()).await;
+            // Nothing waits for these handlers any more; they run until `handler_timeout`.
+            self.end_ghosts();
         }
         // Last, so that other nodes receive the leaves of this server's users. The node gets a minimum of time also
         // after the deadline: without its last messages other nodes keep this one's users until its lease has expired.
@@ -168,6 +172,11 @@ impl PondSocket {
             }
             part.iter().for_each(|handle| handle.close(Close::Graceful(closure.clone())));
         }
+    }
+
+    /// Ends the presence grace of all members that are left.
+    fn end_ghosts(&self) {
+        self.endpoints().iter().for_each(|endpoint| endpoint.0.hub.end_ghosts(true));
     }
 
     fn handles(&self) -> Vec<Arc<ConnectionHandle>> {

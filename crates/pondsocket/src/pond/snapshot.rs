@@ -131,6 +131,8 @@ pub struct ChannelSnapshot {
     pub name: String,
     /// The number of members.
     pub members: usize,
+    /// The members without connections, in their presence grace ([`Lobby::presence_grace`](crate::Lobby::presence_grace)).
+    pub ghosts: usize,
     /// The connections of all members.
     pub connections: usize,
     /// Operations that wait for delivery.
@@ -222,6 +224,7 @@ fn of_channel(live: &Live) -> ChannelSnapshot {
         ChannelSnapshot {
             name: live.name.to_string(),
             members: state.member_count(),
+            ghosts: state.ghost_count(),
             connections: state.connection_count(),
             queued,
             queued_bytes,

@@ -2,6 +2,7 @@
 
 mod assigns;
 mod channels;
+mod grace;
 mod history;
 mod leaves;
 mod members;

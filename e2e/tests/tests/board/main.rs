@@ -17,13 +17,14 @@ use tokio::time::{Instant, sleep};
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Metrics that clients of two contract servers do not cause: there may be no samples of these.
-const RARE: [&str; 8] = [
+const RARE: [&str; 9] = [
     names::BLOCKED,
     names::BUS_DROPPED,
     names::BUS_GAPS,
     names::CLUSTER_EXCESS,
     names::DIVERGENCES,
     names::DROPPED,
+    names::GRACE,
     names::NAMES_TAKEN,
     names::SOCKETS_CLOSED,
 ];

@@ -7,8 +7,8 @@ use super::{Channel, member_id};
 use crate::channel::batch::Op;
 use crate::channel::outbound::Outbound;
 use crate::channel::{
-    Assigns, Audience, DeliveryPolicy, Departure, Listener, LocalTarget, MemberChange, Membership, NotMember, Recovery,
-    ResumeRequest, Ring, Seats, Slot,
+    Assigns, Audience, DeliveryPolicy, Departure, Listener, LocalTarget, Lost, MemberChange, Membership, NotMember,
+    Recovery, ResumeRequest, Ring, Seats, Slot,
 };
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::position::Position;
@@ -71,6 +71,8 @@ pub struct Accepted {
     pub membership: Membership,
     /// `true` if the user became a member with this connection.
     pub first: bool,
+    /// `true` if the user was a ghost until now.
+    pub returned: bool,
     /// The events that the chain has broadcast, each with the number of members that it addresses.
     pub broadcasts: Vec<(String, usize)>,
     /// The outcome of the client's request to resume.
@@ -98,6 +100,7 @@ impl<R> Channel<R> {
         let Join { recipient, connection, user, assigns, request_id, chain, resume } = join;
         let (assigns, chain) = take_leading_assigns(assigns, chain);
         let (known, is_bare) = (self.local.member(user.as_str()).is_some(), assigns.is_empty());
+        let returned = self.local.is_ghost(user.as_str());
         let (slot, membership) = self.local.join(connection, user, assigns);
         // The acknowledgement is the first message that the connection receives of the channel: clients drop messages
         // of a channel before it. Messages that are already queued precede the join and are not for this connection.
@@ -140,7 +143,7 @@ impl<R> Channel<R> {
         }
         let owed_from = replay.owed_from();
         let JoinReplay { recovery, replayed, .. } = replay;
-        Accepted { slot, membership, first: !known, broadcasts, recovery, replayed, owed_from }
+        Accepted { slot, membership, first: !known, returned, broadcasts, recovery, replayed, owed_from }
     }
 
     /// Executes one step. For a broadcast it returns the event and the number of members that the broadcast addresses.
@@ -215,6 +218,44 @@ impl<R> Channel<R> {
             self.announce_leave(gone);
         }
         Ok(departure)
+    }
+
+    /// Removes a connection that may come back. If this was its user's last one, the user stays as a ghost until `until`, a
+    /// time of the caller's clock in milliseconds, without a message to anybody; `None` ends the membership at once.
+    pub fn lose(&mut self, slot: Slot, connection: ConnectionId, until: Option<u64>) -> Result<Lost, NotMember> {
+        let Some(until) = until else {
+            let left = self.leave(slot, connection, None)?;
+            return Ok(left.map_or(Lost::Seated, Lost::Left));
+        };
+        // As in `leave`: read before the slot is vacated.
+        let last = self.last_listener(slot);
+        let user = self.local.user(slot).ok_or(NotMember)?;
+        let elsewhere = self.remote.get(user.as_str()).map(|shown| shown.joined);
+        let lost = self.local.lose(slot, connection, (until, elsewhere))?;
+        self.queue.push(Op::Leave { slot, last });
+        self.linger();
+        Ok(lost)
+    }
+
+    /// Ends the grace of a ghost: it leaves. `None` if the user is no ghost.
+    pub fn end_ghost(&mut self, user: &UserId) -> Option<Departure> {
+        if !self.local.is_ghost(user.as_str()) {
+            return None;
+        }
+        let departure = self.local.remove(user)?;
+        self.announce_leave(&departure);
+        Some(departure)
+    }
+
+    /// Ends the grace of the ghosts that have not come back by `now`, of at most `most` of them. They leave.
+    pub fn expire_ghosts(&mut self, now: u64, most: usize) -> Vec<Departure> {
+        let mut gone = Vec::new();
+        while gone.len() < most
+            && let Some(user) = self.local.first_due_ghost(now).cloned()
+        {
+            gone.extend(self.end_ghost(&user));
+        }
+        gone
     }
 
     /// Removes a user with all its connections, without a message to them.

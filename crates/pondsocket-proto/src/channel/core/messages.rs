@@ -83,8 +83,12 @@ impl<R> Channel<R> {
             // The connection has left: there is none to leave out.
             LocalTarget::ExceptConnection(_) => (from, model::Target::All),
             LocalTarget::Users(users) => {
-                // Users that are on this node, and on no other as far as is known, need no message between nodes.
-                let is_here = |user: &str| self.local.member(user).is_some() && self.remote.get(user).is_none();
+                // Users that are on this node, and on no other as far as is known, need no message between nodes. A ghost
+                // may have joined on another node just now.
+                let is_here = |user: &str| {
+                    let is_seated = self.local.member(user).is_some_and(|member| member.seats != Seats::None);
+                    is_seated && self.remote.get(user).is_none()
+                };
                 let others: Vec<_> = users.iter().filter(|user| !is_here(user)).cloned().collect();
                 return (!others.is_empty()).then(|| (from.into(), model::Target::Users(others)));
             }

@@ -14,16 +14,26 @@ impl<R> Channel<R> {
         self.remote.presence(user, own)
     }
 
-    /// Changes the members on other nodes. Members on this node receive the differences in the presence that they see.
-    pub fn apply_remote(&mut self, changes: Vec<RemoteChange>) {
+    /// Changes the members on other nodes. Members on this node receive the differences in the presence that they see. Returns
+    /// the ghosts that have joined on another node: they are no members of this node any more, and their membership goes on
+    /// there.
+    pub fn apply_remote(&mut self, changes: Vec<RemoteChange>) -> Vec<Departure> {
+        let mut moved = Vec::new();
         for change in changes {
             // The user may be connected to this node, too, which hides some changes. So the presence that members see
             // is compared before and after, and not what the other node has changed.
             let (RemoteChange::Shown(user, _) | RemoteChange::Gone(user)) = &change;
             let (user, before) = (user.clone(), self.presence(user.as_str()).cloned());
+            let is_back =
+                matches!(&change, RemoteChange::Shown(_, shown) if self.local.is_back_elsewhere(&user, shown.joined));
             self.remote.apply(change);
+            if is_back && let Some(ghost) = self.local.remove(&user) {
+                self.outbound.note(|| Outbound::Change(MemberChange::Left { user: user.clone() }));
+                moved.push(ghost);
+            }
             self.announce_change(&user, before);
         }
+        moved
     }
 
     /// Sets the presence of a member, which tracks it. The same presence again changes nothing.

@@ -29,7 +29,7 @@ use crate::hooks::Hooks;
 use crate::json::received::ReceivedPayload;
 use crate::limits::stored::TooLarge;
 use crate::lobby::LobbyInner;
-use crate::metrics::{Component, HandlerKind, Meter};
+use crate::metrics::{Component, GraceEvent, HandlerKind, Meter};
 
 impl Session {
     pub(super) fn start(&mut self, id: SubscriptionId, request: Request) -> Option<HandlerTask> {
@@ -370,6 +370,9 @@ impl Session {
                 joined.take_chain().and_then(|chain| self.commit_join(id, &name, &lobby, request_id, (chain, resume)));
             committed.map_err(|error| error.of_pattern(Some(lobby.pattern.as_str().into())))
         });
+        if outcome.is_err() {
+            self.end_grace(&name);
+        }
         match &outcome {
             Ok(()) => {}
             Err(error) if error.is_unrouted() => self.no_channel(&name, request_id),
@@ -383,6 +386,17 @@ impl Session {
             let channel = Channel::new(&self.endpoint, name.clone());
             hooks.after_join(&me.info(), &channel, outcome.as_ref().copied());
         });
+    }
+
+    /// Ends the presence grace of the user, whose join was declined: it does not come back.
+    fn end_grace(&mut self, name: &ChannelName) {
+        let Some(live) = self.endpoint.hub.get(name.as_str()) else { return };
+        let user = self.handle.user();
+        if let Ok(Some(departure)) = live.change(&mut self.changed, |channel| channel.end_ghost(user)) {
+            self.endpoint.note_grace(name.as_str(), user.as_str(), GraceEvent::Declined);
+            let (endpoint, lobby) = (Arc::clone(&self.endpoint), Arc::clone(&live.lobby));
+            Leave { endpoint, channel: name.clone(), lobby, departure, reason: LeaveReason::Closed }.spawn();
+        }
     }
 
     fn commit_join(
@@ -442,6 +456,9 @@ impl Session {
         }
         if accepted.first {
             self.handle.count(|metrics, me| metrics.channel_joined(me, name.as_str()));
+        }
+        if accepted.returned {
+            self.endpoint.note_grace(name.as_str(), self.handle.user().as_str(), GraceEvent::Returned);
         }
         let (recovery, replayed) = (accepted.recovery, accepted.replayed);
         if resume.is_some() || replayed > 0 {

@@ -78,8 +78,10 @@ pub(crate) enum ReadOutcome {
     /// The client ends the connection, by a close frame or by breaking the protocol. The state of the connection has
     /// changed.
     Ending,
-    /// The client has closed an event stream.
+    /// The client has closed an event stream by a request.
     Closed,
+    /// The client of an event stream has gone: by itself, or because its network has failed.
+    Gone,
     /// The end of the input.
     End,
 }
@@ -165,8 +167,9 @@ impl<T: Transport> ConnectionTask<T> {
                     // Before the next read: later messages are dropped, so reading does not have to pause any more.
                     self.state = self.handle().state();
                 }
-                // A client that closes its stream looks the same as one whose connection was lost.
-                Poll::Ready(Ok(ReadOutcome::Closed)) => {
+                Poll::Ready(Ok(outcome @ (ReadOutcome::Closed | ReadOutcome::Gone))) => {
+                    self.session.is_lost = outcome == ReadOutcome::Gone;
+                    // A client that closes its stream looks the same as one whose connection was lost.
                     self.disconnect(Closure { code: 1005, text: "".into(), reason: CloseReason::Client });
                 }
                 Poll::Ready(Ok(ReadOutcome::End)) => self.lose("end of stream"),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Context;
 
-use pondsocket_proto::channel::{Channel, Progress, Proof, Ring};
+use pondsocket_proto::channel::{Channel, Lost, Progress, Proof, Ring};
 use pondsocket_proto::id::{ChannelName, RequestId};
 use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::ClientText;
@@ -22,7 +22,7 @@ use crate::engine::live::ChangedChannels;
 use crate::error::{Error, Result};
 use crate::limits::message_rate::Rates;
 use crate::lobby::LobbyInner;
-use crate::metrics::{CloseReason, Limit, Queue};
+use crate::metrics::{CloseReason, GraceEvent, Limit, Queue};
 
 /// The channels of one connection, and its running handlers.
 pub(crate) struct Session {
@@ -45,6 +45,8 @@ pub(crate) struct Session {
     /// True if a queued request was started since the last call of `take_progress`.
     progressed: bool,
     departed: bool,
+    /// True if this is an event stream whose client has gone without a request.
+    pub(super) is_lost: bool,
 }
 
 /// A limit that a connection has reached, so that it is not read until there is room.
@@ -78,6 +80,7 @@ impl Session {
             paused: None,
             progressed: false,
             departed: false,
+            is_lost: false,
         }
     }
 
@@ -372,6 +375,7 @@ impl Session {
         self.handled_bytes = self.running.iter().map(|handler| handler.bytes).sum();
         self.waiting = QueuedRequests::default();
         let awaits_flush_markers = self.handle.state().awaits_flush_markers();
+        let may_come_back = self.handle.may_come_back(self.is_lost);
         for (id, subscription) in self.subscriptions.iter_mut() {
             let membership = subscription.membership.take();
             let kept = subscription.keep_accepted(membership.is_some());
@@ -379,8 +383,10 @@ impl Session {
             self.waiting.bytes += kept.bytes;
             let Some(membership) = membership else { continue };
             let handle = &self.handle;
+            let grace = if may_come_back { membership.live.begin_grace() } else { None };
+            let has_room = grace.is_none() || membership.live.has_room_for_ghost();
             let leave = |channel: &mut Channel<_>| {
-                let left = channel.leave(membership.slot, handle.id(), None);
+                let left = channel.lose(membership.slot, handle.id(), grace.filter(|_| has_room));
                 // The last message ahead of the leave is the last one that the client is sent.
                 (left, channel.history().map(Ring::position))
             };
@@ -397,8 +403,20 @@ impl Session {
             if awaits_flush_markers {
                 membership.live.send_flush_marker(&mut self.changed, &self.handle);
             }
-            let Ok(Ok(departure)) = left else { continue };
-            let departure = departure.map(Arc::new);
+            let Ok(Ok(lost)) = left else { continue };
+            let (departure, is_ghost) = match lost {
+                Lost::Seated => (None, false),
+                Lost::Left(departure) => {
+                    if !has_room {
+                        handle.reached(Limit::Ghosts);
+                    }
+                    (Some(Arc::new(departure)), false)
+                }
+                Lost::Ghost(now) => (Some(Arc::new(now)), true),
+            };
+            if is_ghost {
+                self.endpoint.note_grace(membership.live.name.as_str(), handle.user().as_str(), GraceEvent::Began);
+            }
             for handler in &self.running {
                 if let TaskKind::Event { call, .. } = &handler.task.kind
                     && handler.subscription == id
@@ -406,7 +424,8 @@ impl Session {
                     call.depart(departure.clone());
                 }
             }
-            let ended = EndedMembership { membership, departure, leave_started: false };
+            // The leave handler of a ghost runs when its grace ends, and not here.
+            let ended = EndedMembership { membership, departure, leave_started: is_ghost };
             subscription.backlog.get_or_insert_default().ended = Some(ended);
         }
         // Also the contexts of handlers whose membership had ended before.

@@ -119,9 +119,9 @@ pub(super) struct Backlog {
 #[derive(Clone, Debug)]
 pub(super) struct EndedMembership {
     pub(super) membership: ChannelMembership,
-    /// Set if the user has left the channel with it, because it was the last connection there.
+    /// The member as it was, if it was the last connection of its user there: the user has left, or is a ghost.
     pub(super) departure: Option<Arc<Departure>>,
-    /// True if the leave handler has been started.
+    /// True if the leave handler has been started, or is not to be started here because the user is a ghost.
     pub(super) leave_started: bool,
 }
 

@@ -126,7 +126,7 @@ async fn serve<B: HttpBody>(
     }
     if request.method() == Method::DELETE {
         // A stream that has gone is no error: the client wants it to be closed.
-        stream.inspect(|stream| stream.close());
+        stream.inspect(|stream| stream.delete());
         return Ok(StatusCode::NO_CONTENT);
     }
     let stream = stream.ok_or(RequestError::NoStream)?;

@@ -51,7 +51,8 @@ impl Transport for EventStreamTransport {
                 Poll::Ready(Ok(ReadOutcome::Data))
             }
             Poll::Pending if !self.stream.is_closed() => Poll::Pending,
-            Poll::Pending | Poll::Ready(None) => Poll::Ready(Ok(ReadOutcome::Closed)),
+            Poll::Pending | Poll::Ready(None) if self.stream.was_deleted() => Poll::Ready(Ok(ReadOutcome::Closed)),
+            Poll::Pending | Poll::Ready(None) => Poll::Ready(Ok(ReadOutcome::Gone)),
         }
     }
 

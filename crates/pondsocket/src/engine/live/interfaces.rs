@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{DeliveryPolicy, HistoryRules, Listener, Outbound, Run};
+use pondsocket_proto::channel::{DeliveryPolicy, Departure, HistoryRules, Listener, Outbound, Run};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::position::Position;
 use tokio::time::Instant;
@@ -51,6 +51,8 @@ pub(crate) trait Rules: Send + Sync + 'static {
 
     /// Returns the rules of the history that its channels keep, if they keep one.
     fn history(&self) -> Option<Arc<HistoryRules>>;
+    /// Returns the time for which a member without connections stays, in milliseconds; 0 if it leaves at once.
+    fn presence_grace(&self) -> u64;
     /// Returns the policy of messages of this event.
     fn delivery_policy(&self, event: &str) -> DeliveryPolicy;
     /// Starts the decisions about one filtered message, given as its text.
@@ -63,6 +65,12 @@ pub(crate) trait Rules: Send + Sync + 'static {
     fn history_emptied(&self, name: &str, messages: usize);
     /// Notes that a delivery has taken a batch of `operations` operations.
     fn took(&self, operations: usize);
+}
+
+/// The endpoint of channels, which runs the leave handlers of ghosts. On a higher floor, as the lobby is.
+pub(crate) trait GhostEnds<L: Rules>: Send + Sync {
+    /// Notes that the presence grace of a member has ended, and it has left the channel.
+    fn expired(&self, channel: &ChannelName, lobby: &Arc<L>, departure: Departure);
 }
 
 /// The decisions about one filtered message, for each recipient.

@@ -27,13 +27,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pondsocket_proto::channel::{
-    Channel, ChannelLimits, DeliveryPolicy, NotMember, Recipients, Refused, ResumeRequest, Ring, Slot,
+    Channel, ChannelLimits, DeliveryPolicy, Departure, NotMember, Recipients, Refused, ResumeRequest, Ring, Slot,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::position::{Epoch, Position};
 use pondsocket_proto::wire::Resume;
 
-use crate::engine::history::{ChannelHistory, Histories, HistoryAccount, HistoryHold};
+use crate::engine::history::{ChannelHistory, GhostAccount, Histories, HistoryAccount, HistoryHold};
 use crate::engine::hub::Hub;
 use crate::engine::ids;
 use crate::engine::pace::Allowance;
@@ -48,7 +48,7 @@ use tokio::runtime::Handle as Home;
 use model::Home;
 
 pub(crate) use flush::{AtOnce, ChangedChannels, FlushScope, Flusher};
-pub(crate) use interfaces::{FilterDecision, OutgoingFilter, Reached, Recipient, Replication, Rules};
+pub(crate) use interfaces::{FilterDecision, GhostEnds, OutgoingFilter, Reached, Recipient, Replication, Rules};
 
 #[cfg(all(test, pond_loom))]
 use delivery::DeliveryStep;
@@ -57,6 +57,9 @@ use delivery::DeliveryTask;
 /// The memory of a channel that only its history keeps open, in bytes. It counts as a part of the history, so that the limit of
 /// all histories bounds the number of such channels.
 const CHANNEL_BYTES: usize = 1024;
+
+/// The most ghosts that leave a channel under one lock: those of a whole server may end together.
+const GHOSTS_PER_TURN: usize = 256;
 
 /// The time for which channels wait for their members.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +90,7 @@ pub(crate) struct LiveChannel<L: Rules> {
     presence_interval: u32,
     timer: SharedTimer,
     memory: Arc<Memory>,
+    histories: Arc<Histories>,
     core: Mutex<Core<L::Recipient>>,
 }
 
@@ -111,6 +115,7 @@ struct Core<R> {
     replicated: bool,
     /// The memory of the history, if the channel keeps one.
     history: Option<HistoryAccount>,
+    ghosts: GhostAccount,
     /// The time of the last presence list of a large channel ([`Timer::millis`](crate::engine::timer::Timer::millis)).
     listed_at: u32,
 }
@@ -131,6 +136,7 @@ impl<R> Core<R> {
         if let (Some(account), Some(ring)) = (&mut self.history, self.channel.history()) {
             account.set(CHANNEL_BYTES + ring.bytes());
         }
+        self.ghosts.set(self.channel.local_members().ghost_count());
     }
 
     /// Removes what has expired from the history.
@@ -140,10 +146,10 @@ impl<R> Core<R> {
         }
     }
 
-    /// Returns `true` if nobody needs the channel any more: it has no connection, delivers nothing, and keeps nothing.
+    /// Returns `true` if nobody needs the channel any more: it has no member, delivers nothing, and keeps nothing.
     fn is_over(&self) -> bool {
         let keeps = self.channel.history().is_some_and(Ring::is_needed);
-        !keeps && self.channel.local_members().connection_count() == 0
+        !keeps && self.channel.local_members().member_count() == 0
     }
 
     fn after_change(&mut self) -> QueueState {
@@ -187,13 +193,14 @@ impl<L: Rules> LiveChannel<L> {
             closed: false,
             replicated: false,
             history,
+            ghosts: histories.ghost_account(),
             // The first list waits for nothing, however young the timer is.
             listed_at: 0_u32.wrapping_sub(pacing.presence_interval),
         };
         let (serial, home) = (ids::serial(), Home::try_current().ok());
         let (opened, core) = (AtomicBool::new(false), Mutex::new(core));
         let Pacing { presence_interval, timer, .. } = pacing;
-        let memory = Arc::clone(memory);
+        let (memory, histories) = (Arc::clone(memory), Arc::clone(histories));
         Arc::new(LiveChannel {
             name,
             lobby,
@@ -205,6 +212,7 @@ impl<L: Rules> LiveChannel<L> {
             presence_interval,
             timer,
             memory,
+            histories,
             core,
         })
     }
@@ -362,10 +370,42 @@ impl<L: Rules> LiveChannel<L> {
         Some(DeliveryTask::new(Arc::clone(self), recipients))
     }
 
+    /// Begins the presence grace of a member that loses its last connection now. Returns the time of its end, by the clock of
+    /// the histories; `None` if the lobby has none.
+    pub(crate) fn begin_grace(&self) -> Option<u64> {
+        let grace = self.lobby.presence_grace();
+        (grace > 0).then(|| {
+            // The task ends the grace, also where no channel keeps a history.
+            self.histories.start();
+            self.histories.now() + grace
+        })
+    }
+
+    /// Returns `true` if the server may have one more ghost.
+    pub(crate) fn has_room_for_ghost(&self) -> bool {
+        self.histories.has_room_for_ghost()
+    }
+
+    /// Ends the grace of the ghosts that have not come back by now, or of all.
+    pub(crate) fn end_ghosts(self: &Arc<Self>, all: bool) -> Vec<Departure> {
+        let now = if all { u64::MAX } else { self.histories.now() };
+        let mut gone = Vec::new();
+        while self.read(|channel| channel.local_members().ghost_count() > 0) {
+            let before = gone.len();
+            let some = self.change(AtOnce, |channel| channel.expire_ghosts(now, GHOSTS_PER_TURN));
+            gone.extend(some.unwrap_or_default());
+            if gone.len() - before < GHOSTS_PER_TURN {
+                break;
+            }
+        }
+        gone
+    }
+
     /// Removes what has expired from the history, and closes the channel if nobody needs it any more.
     pub(crate) fn expire(self: &Arc<Self>) {
         let mut core = self.core.lock();
-        if core.history.is_none() || core.closed {
+        // A channel that waits for its first join is not closed, unless messages may have opened it.
+        if core.closed || core.history.is_none() && !self.opened.load(Ordering::Relaxed) {
             return;
         }
         core.advance_history();

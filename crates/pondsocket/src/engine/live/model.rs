@@ -65,6 +65,10 @@ impl Rules for ModelLobby {
         self.ttl.map(|ttl| Arc::new(rules(ttl)))
     }
 
+    fn presence_grace(&self) -> u64 {
+        0
+    }
+
     fn delivery_policy(&self, _: &str) -> DeliveryPolicy {
         DeliveryPolicy { filtered: self.filters, ..DeliveryPolicy::BROADCAST }
     }
@@ -282,7 +286,7 @@ fn an_answer_that_is_filtered_stays_behind_what_was_published_before_it() {
 
 fn answers_in_order(filters: bool) {
     loom::model(move || {
-        let (room, members) = room_of(ModelLobby { filters, ttl: None });
+        let (room, members) = room_of(ModelLobby { filters, ..ModelLobby::default() });
         let (other, witness) = (Arc::clone(&room), members[0].clone());
         let publisher = thread::spawn(move || publish(&other, "news-3"));
         publish(&room, "news-1");
@@ -478,5 +482,33 @@ fn a_join_is_never_lost_to_a_channel_whose_last_message_expires() {
         assert!(live.is_seated(slot, ConnectionId::from_u128(1)));
         assert_eq!(member.got(), ["ACKNOWLEDGE"]);
         assert!(old.core.lock().closed != Arc::ptr_eq(&old, &room), "a channel that is not live is closed");
+    });
+}
+
+#[test]
+fn a_ghost_that_comes_back_as_its_grace_ends_either_returns_or_has_left() {
+    loom::model(|| {
+        let hub = Hub::new(ChannelLimits::default(), Pacing::default(), Arc::default(), Arc::default(), None);
+        let lobby = Arc::new(ModelLobby::default());
+        let (before, after) = (Member::new(1), Member::new(1));
+        let (old, slot) =
+            hub.join(&mut ChangedChannels::default(), &name(), &lobby, |channel, _| seat(channel, &before));
+        let lost = old.change(AtOnce, |channel| channel.lose(slot, before.connection(), Some(0)));
+        assert!(matches!(lost, Ok(Ok(_))));
+        let due = Arc::clone(&old);
+        let sweeper = thread::spawn(move || {
+            let gone = due.end_ghosts(false).len();
+            due.expire();
+            gone
+        });
+        let user = UserId::new("user-1").expect("a valid id");
+        let (room, accepted) = hub.join(&mut ChangedChannels::default(), &name(), &lobby, |channel, _| {
+            channel.join(Join::new(after.clone(), after.connection(), &user, "q"), &|_| DeliveryPolicy::BROADCAST)
+        });
+        let gone = sweeper.join().expect("no panic");
+        assert_eq!((gone, accepted.first), (usize::from(!accepted.returned), !accepted.returned));
+        let live = hub.get("/room").expect("a member is in it");
+        assert!(Arc::ptr_eq(&live, &room) && live.is_seated(accepted.slot, after.connection()));
+        assert!(live.read(|channel| channel.local_members().ghost_count() == 0));
     });
 }

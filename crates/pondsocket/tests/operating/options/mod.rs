@@ -21,6 +21,7 @@
 //! | `receive_bytes`, `memory_limit` | `memory.rs` |
 //! | `history_bytes` | `membership/history.rs` |
 //! | `resume_window`, `proof_interval`, `max_sessions` | `membership/sessions.rs` |
+//! | `max_ghosts` | `membership/grace.rs` |
 //! | `handler_timeout` | `isolation.rs`, `the_handler_timeout_…` |
 //! | `max_channel_name`, `max_channels_per_connection`, `max_pending_joins` | `limits.rs`, `an_endpoint_has_the_configured_limits_…` |
 //! | `messages_per_second`, `bytes_per_second`, `max_refusals` | `limits.rs`, `an_endpoint_has_the_configured_limits_…` |
