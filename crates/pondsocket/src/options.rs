@@ -1,5 +1,6 @@
 //! The limits and timeouts of a server and of its endpoints.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -37,11 +38,22 @@ macro_rules! options {
             $($(#[$shared_doc])* pub $shared: $shared_type,)*
             /// The bus that connects this server to other nodes ([`cluster`](crate::cluster)). Default none.
             pub bus: Option<SharedBus>,
+            /// The file in which histories and sessions outlive this server. At the end of a
+            /// [shutdown](crate::PondSocket::shutdown) the histories of all channels ([`Lobby::history`](crate::Lobby::history))
+            /// and the sessions ([`Connected::session`](crate::Connected::session)) are written to it. A server that starts with
+            /// the same file reads it before its first client, and deletes it: then clients resume as if the server had not been
+            /// restarted. A file that is older than `resume_window` is ignored, and one that is damaged is refused with a log line.
+            ///
+            /// Endpoints and lobbies are found by their patterns. A history goes on under the rules that its lobby has now, and
+            /// begins anew if its [stamp](crate::History::stamp) is another one. The file contains messages and user ids, is
+            /// readable by its owner only (mode 0600), and takes at most about `history_bytes`. It cannot be combined with a
+            /// `bus`: what other nodes send while this one is down would be missing. Default none.
+            pub history_file: Option<PathBuf>,
         }
 
         impl Default for Options {
             fn default() -> Self {
-                Options { $($field: $default,)* $($shared: $shared_default,)* bus: None }
+                Options { $($field: $default,)* $($shared: $shared_default,)* bus: None, history_file: None }
             }
         }
 
@@ -53,6 +65,12 @@ macro_rules! options {
             #[must_use]
             pub fn bus(self, bus: impl Into<SharedBus>) -> Self {
                 Options { bus: Some(bus.into()), ..self }
+            }
+
+            /// Sets [`history_file`](Self#structfield.history_file).
+            #[must_use]
+            pub fn history_file(self, path: impl Into<PathBuf>) -> Self {
+                Options { history_file: Some(path.into()), ..self }
             }
         }
 
@@ -412,6 +430,12 @@ impl Options {
             )));
         }
         self.check_names()?;
+        if self.history_file.is_some() && self.bus.is_some() {
+            return Err(Error::bad_request("history_file cannot be combined with a bus"));
+        }
+        if self.history_file.as_ref().is_some_and(|path| path.file_name().is_none()) {
+            return Err(Error::bad_request("history_file must be the path of a file"));
+        }
         Origins::new(self)?;
         Proxies::new(self)?;
         Ok(())

@@ -29,6 +29,9 @@ pub(crate) fn from_environment(mut options: Options) -> Result<Options> {
     if let Some(milliseconds) = number("PONG_WAIT_MS")? {
         options = options.pong_wait(Duration::from_millis(milliseconds));
     }
+    if let Ok(path) = var("HISTORY_FILE") {
+        options = options.history_file(path);
+    }
     if is_on("COMPRESSION") {
         options = options.enable_compression(true);
     }

@@ -31,7 +31,7 @@ pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMe
 pub use batch::{Audience, Batch, Listener, Lists};
 pub use core::{Accepted, Channel, ChannelLimits, Full, Join, LocalTarget, Published, Refused, Removal, Step};
 pub use delivery_policy::{DeliveryPolicy, DropPolicy, SlowClient};
-pub use history::{GapReason, HistoryRules, Progress, Proof, Recovery, ResumeRequest, Ring};
+pub use history::{GapReason, HistoryRules, Progress, Proof, Recovery, ResumeRequest, Ring, SavedMessage, SavedRing};
 pub use local_members::{Departure, LocalMembers, Lost, Member, Membership, NotMember, Seats, Slot};
 pub use outbound::Outbound;
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use pondsocket_proto::position::Position;
 use serde::Deserialize;
@@ -6,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::Channel;
+use crate::endpoint::Live;
 use crate::error::{InCall, Result};
 use crate::json::decode;
 
@@ -51,18 +53,24 @@ struct KeptText<'a> {
 impl Channel {
     /// The position of the last message that the channel has kept; `None` if it keeps no history, or is not open.
     pub fn position(&self) -> Option<Position> {
-        let live = self.endpoint.hub.get(self.name.as_str())?;
+        let live = self.with_history()?;
         live.read(|channel| channel.history().map(|history| history.position()))
     }
 
     /// The last messages that the channel has kept, at most so many, the oldest first. Empty if it keeps no history, or is
     /// not open. On a node among others these are the messages that this node has kept.
     pub fn history(&self, messages: usize) -> Vec<KeptMessage> {
-        let Some(live) = self.endpoint.hub.get(self.name.as_str()) else { return Vec::new() };
+        let Some(live) = self.with_history() else { return Vec::new() };
         // The texts are copied under the lock, and parsed without it.
         let texts = live.kept(messages);
         let parse = |text: &Vec<u8>| serde_json::from_slice::<KeptText<'_>>(text).ok().map(KeptMessage::from);
         texts.iter().filter_map(parse).collect()
+    }
+
+    /// The live channel, with what an earlier server has kept.
+    fn with_history(&self) -> Option<Arc<Live>> {
+        self.endpoint.common.restore();
+        self.endpoint.hub.get(self.name.as_str())
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) fn is_ours<B>(pond: &PondSocket, request: &Request<B>) -> bool {
 
 /// Answers a request, with 404 or 405 if it is for no endpoint.
 pub(crate) async fn answer<B: HttpBody>(pond: PondSocket, request: Request<B>) -> Response<Body> {
+    // Before the first client, and behind the registration of handlers.
+    pond.common.restore();
     if request.method() == Method::GET {
         // The body of a connect request is not read.
         return receive(pond, request.map(drop)).await;

@@ -58,13 +58,14 @@ impl PondSocket {
     /// # }
     /// ```
     pub fn service(&self) -> PondService {
-        self.join_cluster();
+        self.prepare();
         PondService { pond: self.clone() }
     }
 
     /// A `tower::Layer` that answers requests for our endpoints, and passes any other inward: at their paths, too, other
     /// requests than `GET` that have nothing to do with an event stream.
     pub fn layer(&self) -> PondLayer {
+        self.prepare();
         PondLayer { pond: self.clone() }
     }
 }

@@ -113,6 +113,8 @@ impl Broadcast<'_> {
             return None;
         }
         let lobby = endpoint.history_lobby(channel.as_str())?;
+        // The channel may be one of an earlier server.
+        endpoint.common.restore();
         lobby.delivery_policy(event).kept.then(|| endpoint.hub.get_or_create(channel, &lobby))
     }
 

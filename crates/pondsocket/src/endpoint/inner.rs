@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use pondsocket_proto::channel::{ChannelLimits, Lists};
 use pondsocket_proto::cluster::{ChannelKey, endpoint_name};
@@ -114,6 +114,10 @@ impl EndpointInner {
         if let Some(node) = node {
             node.add_host(&name, EndpointHost::of(&endpoint));
         }
+        if let Some(restart) = &endpoint.common.restart {
+            let endpoint: Weak<EndpointInner> = Arc::downgrade(&endpoint);
+            restart.add(endpoint);
+        }
         Ok(endpoint)
     }
 
@@ -198,9 +202,14 @@ impl EndpointInner {
 
     /// The first lobby that keeps a history among those whose pattern matches `name`.
     pub(crate) fn history_lobby(&self, name: &str) -> Option<Arc<LobbyInner>> {
+        self.history_lobbies(name).into_iter().next()
+    }
+
+    /// The lobbies that keep a history among those whose pattern matches `name`.
+    pub(super) fn history_lobbies(&self, name: &str) -> Vec<Arc<LobbyInner>> {
         let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
         let keeps = |lobby: &&Arc<LobbyInner>| lobby.keeps_history() && lobby.pattern.matches(name).is_some();
-        lobbies.iter().find(keeps).cloned()
+        lobbies.iter().filter(keeps).cloned().collect()
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {

@@ -2,6 +2,7 @@ mod broadcast;
 mod connection;
 mod inner;
 mod leave;
+mod restart;
 mod settings;
 
 use std::sync::{Arc, PoisonError};

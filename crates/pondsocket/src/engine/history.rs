@@ -19,6 +19,10 @@ use crate::engine::sync::Mutex;
 /// The time between two looks at all histories.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// The time at the start, in milliseconds: two years, so that there are times before it for messages of an earlier server,
+/// which are kept for a year at most.
+const BEGIN: u64 = 2 * 365 * 24 * 60 * 60 * 1000;
+
 /// The histories of a whole `PondSocket`.
 #[derive(Debug)]
 pub(crate) struct Histories {
@@ -112,9 +116,9 @@ impl Histories {
         }
     }
 
-    /// The milliseconds since the start.
+    /// The time, in milliseconds.
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        BEGIN + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - BEGIN)
     }
 
     /// The bytes that all histories take.

@@ -145,15 +145,34 @@ impl<L: Rules> Hub<L> {
         if let Some(channel) = shard.get(name.as_str()) {
             return Arc::clone(channel);
         }
-        let channel = LiveChannel::new(
+        let channel = self.create(name, lobby);
+        shard.insert(name.clone(), Arc::clone(&channel));
+        channel
+    }
+
+    /// Opens a channel without members whose history was begun by an earlier server. Returns `false` if there is one of this
+    /// name already, or it has nothing to keep.
+    pub(crate) fn restore(&self, name: &ChannelName, lobby: &Arc<L>, make: impl FnOnce(u64) -> Option<Ring>) -> bool {
+        let Some(ring) = make(self.histories.now()).filter(Ring::is_needed) else { return false };
+        // Held until the new channel is in the shard, with its history.
+        let mut shard = self.shard(name.as_str()).lock();
+        if shard.contains_key(name.as_str()) {
+            return false;
+        }
+        let channel = self.create(name, lobby);
+        channel.restore(ring);
+        shard.insert(name.clone(), channel);
+        true
+    }
+
+    fn create(&self, name: &ChannelName, lobby: &Arc<L>) -> Arc<LiveChannel<L>> {
+        LiveChannel::new(
             name.clone(),
             Arc::clone(lobby),
             (self.limits, self.pacing.clone(), &self.memory, &self.histories),
             self.replication.clone(),
             self.me.clone(),
-        );
-        shard.insert(name.clone(), Arc::clone(&channel));
-        channel
+        )
     }
 
     fn shard(&self, name: &str) -> &ChannelShard<L> {

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::pin;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -36,6 +37,27 @@ impl SessionKey {
     }
 }
 
+impl fmt::Display for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// A text that is not that of a [`SessionKey`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InvalidKey;
+
+impl FromStr for SessionKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<SessionKey, InvalidKey> {
+        // `from_str_radix` would accept a sign.
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        number.map(|number| SessionKey(number.to_be_bytes())).ok_or(InvalidKey)
+    }
+}
+
 /// A connection, as its session needs it.
 pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
     /// Returns `true` if nothing has ended the connection.
@@ -54,6 +76,16 @@ pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
     pub(crate) user: UserId,
+    pub(crate) channels: Vec<(ChannelName, Progress)>,
+}
+
+/// A session without a connection, beyond the life of its server.
+#[derive(Debug)]
+pub(crate) struct SavedSession {
+    pub(crate) key: SessionKey,
+    pub(crate) user: UserId,
+    /// The time until the session is forgotten.
+    pub(crate) expires_in: Duration,
     pub(crate) channels: Vec<(ChannelName, Progress)>,
 }
 
@@ -262,7 +294,7 @@ impl Sessions {
         // Not that of a connection which has taken its place.
         if matches!(table.by_key.get(&key), Some(Entry::Live { id, .. }) if *id == ended) {
             match ticket {
-                Some(ticket) => table.keep(key, ticket, self.window),
+                Some(ticket) => table.keep(key, ticket, Instant::now() + self.window),
                 None => drop(table.by_key.remove(&key)),
             }
         }
@@ -277,7 +309,7 @@ impl Sessions {
             Some(Entry::Ended { .. }) => false,
         };
         if is_vacant {
-            table.keep(key, ticket, self.window);
+            table.keep(key, ticket, Instant::now() + self.window);
         }
     }
 
@@ -291,6 +323,40 @@ impl Sessions {
                 progress.proven = progress.sent;
             }
         }
+    }
+
+    /// Copies of all sessions without a connection.
+    pub(crate) fn save(&self) -> Vec<SavedSession> {
+        let now = Instant::now();
+        let mut table = self.table.lock();
+        table.expire(now);
+        let save = |(key, entry): (&SessionKey, &Entry)| match entry {
+            Entry::Live { .. } => None,
+            Entry::Ended { ticket: Ticket { user, channels }, until } => {
+                let (key, user, channels) = (*key, user.clone(), channels.clone());
+                Some(SavedSession { key, user, expires_in: *until - now, channels })
+            }
+        };
+        table.by_key.iter().filter_map(save).collect()
+    }
+
+    /// Goes on with the sessions of an earlier server, as many as are allowed, except those that have begun here. They were
+    /// saved some time ago. Returns the number of sessions that go on. Called before any other session has ended.
+    pub(crate) fn restore(&self, mut saved: Vec<SavedSession>, ago: Duration) -> usize {
+        let now = Instant::now();
+        let mut table = self.table.lock();
+        saved.retain(|session| session.expires_in > ago && !table.by_key.contains_key(&session.key));
+        // The table expects their ends in order.
+        saved.sort_unstable_by_key(|session| session.expires_in);
+        saved.truncate(self.most.saturating_sub(table.by_key.len()));
+        let restored = saved.len();
+        for SavedSession { key, user, expires_in, mut channels } in saved {
+            channels.truncate(MOST_CHANNELS);
+            // The time may be from a file: a later end than that of a session which ends now would not be in order.
+            let left = (expires_in - ago).min(self.window);
+            table.keep(key, Ticket { user, channels }, now + left);
+        }
+        restored
     }
 
     /// The number of sessions.
@@ -309,8 +375,7 @@ async fn changed(connection: &dyn SessionConnection, holds: impl Fn() -> bool) {
 }
 
 impl Table {
-    fn keep(&mut self, key: SessionKey, ticket: Ticket, window: Duration) {
-        let until = Instant::now() + window;
+    fn keep(&mut self, key: SessionKey, ticket: Ticket, until: Instant) {
         self.ends.push_back((until, key));
         self.by_key.insert(key, Entry::Ended { ticket, until });
     }

@@ -9,6 +9,7 @@ use crate::limits::memory::Memory;
 use crate::metrics::Meter;
 use crate::options::Options;
 use crate::pond::drain::Drain;
+use crate::pond::restart::Restart;
 use crate::pond::states::States;
 
 /// The state that all endpoints of a `PondSocket` share.
@@ -22,6 +23,8 @@ pub(crate) struct Common {
     pub(crate) drain: Drain,
     pub(crate) memory: Arc<Memory>,
     pub(crate) histories: Arc<Histories>,
+    /// `None` unless histories outlive the server.
+    pub(crate) restart: Option<Box<Restart>>,
     pub(crate) shared_timer: SharedTimer,
     /// Created on demand, because state, metrics and options are set before.
     node: OnceLock<Option<Arc<Node>>>,
@@ -32,6 +35,7 @@ impl Common {
         let mut common = Common::default();
         common.memory = Arc::new(Memory::new(options.memory_limit));
         common.histories = Arc::new(Histories::new(options.history_bytes, options.max_ghosts));
+        common.restart = Restart::new(&options);
         (common.options, common.proxies) = (options, proxies);
         common
     }
@@ -47,6 +51,13 @@ impl Common {
         // Endpoints may be created before there is a runtime, so each call tries to start the node. Further calls have
         // no effect.
         node.inspect(|node| node.start())
+    }
+
+    /// Goes on with the histories and sessions of an earlier server. Further calls have no effect.
+    pub(crate) fn restore(&self) {
+        if let Some(restart) = &self.restart {
+            restart.restore();
+        }
     }
 
     /// Starts the tasks that all connections share on the current runtime. Otherwise they start on that of the first

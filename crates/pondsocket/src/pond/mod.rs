@@ -2,6 +2,7 @@ pub(crate) mod common;
 pub(crate) mod drain;
 pub(crate) mod host;
 pub(crate) mod registration;
+pub(crate) mod restart;
 pub(crate) mod shutdown;
 pub mod snapshot;
 pub(crate) mod states;
@@ -158,11 +159,14 @@ impl PondSocket {
         self.common.node().is_some_and(|node| node.down_for() > most)
     }
 
-    /// Starts the node, if there is a runtime, so that a server that listens is in the cluster before its first client
-    /// connects.
-    pub(crate) fn join_cluster(&self) {
+    /// Prepares for clients: starts the node, if there is a runtime, so that a server that listens is in the cluster before its
+    /// first client connects, and reads the history file. Further calls have no effect.
+    pub(crate) fn prepare(&self) {
         // The call starts it. Without a bus there is no node.
         let _ = self.common.node();
+        if let Some(restart) = &self.common.restart {
+            restart.claim();
+        }
     }
 
     /// The first endpoint that matches a path and query, beginning with the `from`-th.

@@ -13,6 +13,9 @@ use crate::pond::PondSocket;
 /// The time for which a node that stops waits until its queued messages are published, at the least.
 const MIN_NODE_STOP: Duration = Duration::from_millis(500);
 
+/// The time that the history file has to be written, at the least: also after the deadline.
+const MIN_WRITE: Duration = Duration::from_secs(5);
+
 /// The shortest step of a spread shutdown, so that many connections are closed in batches and not by a timer for each.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -104,6 +107,9 @@ impl PondSocket {
     /// A server that is mounted in another shuts down like this too: hosts do not wait for WebSockets. See
     /// [`service`](Self::service).
     ///
+    /// With a [`history_file`](crate::Options#structfield.history_file) the histories and sessions are written at the end. That
+    /// may take until the deadline, or 5 s after it.
+    ///
     /// Cancel-safe: a further call continues the shutdown, and its report counts the clients that were left. The close
     /// code is that of the first call, and the delay ends at the earliest time of all calls. A shutdown cannot be
     /// undone.
@@ -142,6 +148,10 @@ impl PondSocket {
             let _ = timeout_at(deadline + Duration::from_secs(1), drain.connections.empty()).await;
             // Nothing waits for these handlers any more; they run until `handler_timeout`.
             self.end_ghosts();
+        }
+        // Behind the last connection, which leaves its session then, and the last handler.
+        if let Some(restart) = &self.common.restart {
+            restart.write(deadline.max(Instant::now() + MIN_WRITE)).await;
         }
         // Last, so that other nodes receive the leaves of this server's users. The node gets a minimum of time also
         // after the deadline: without its last messages other nodes keep this one's users until its lease has expired.

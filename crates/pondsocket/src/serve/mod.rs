@@ -151,6 +151,9 @@ impl Server {
         let (admin, public) = listeners.into_iter().partition::<Vec<_>, _>(|listener| listener.settings.admin);
         let (sender, stage) = watch::channel(ServerStage::Serving);
         let (pond, options, has_admin) = (self.pond.clone(), self.options.clone(), !admin.is_empty());
+        // Before the first client.
+        pond.prepare();
+        pond.common.restore();
         let server = Arc::new(ServerContext { pond, options, stage, has_admin });
         let mut running =
             RunningServer { addresses, listeners: text, stage: sender, accepting: Vec::new(), shards: Vec::new() };

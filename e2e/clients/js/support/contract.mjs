@@ -9,10 +9,13 @@ const program = process.env.CONTRACT_BIN;
 
 export class ContractServer {
     #process;
+    #settings;
 
-    static async start (t) {
+    /** `settings` are added to the environment of the server. */
+    static async start (t, settings = {}) {
         if (!program) throw new Error('CONTRACT_BIN is not set: it names the contract server');
         const contract = new ContractServer();
+        contract.#settings = settings;
         t.after(() => contract.#process.kill('SIGKILL'));
         const port = await contract.#listen(0);
         contract.url = new URL(server);
@@ -28,7 +31,7 @@ export class ContractServer {
     }
 
     async #listen (port) {
-        this.#process = spawn(program, { env: { ...process.env, PORT: port }, stdio: ['ignore', 'pipe', 'ignore'] });
+        this.#process = spawn(program, { env: { ...process.env, ...this.#settings, PORT: port }, stdio: ['ignore', 'pipe', 'ignore'] });
         for await (const line of createInterface(this.#process.stdout)) {
             const [, listening] = line.match(/^listening (\d+)$/) ?? [];
             if (listening) return listening;

@@ -2,6 +2,10 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { SSEClient } from '@eleven-am/pondsocket-client';
 import { Resume } from '../../../../examples/page/js/resume.js';
 import { ContractServer } from '../support/contract.mjs';
@@ -138,6 +142,37 @@ test('resume: after a restart of the server the client is told that positions ar
     await say(sender, 3, 5);
     await one.receives(4);
     assert.deepEqual(one.log, [...numbers(0, 3), 'gap epoch', 3, 4]);
+});
+
+test('resume: with a history file no client misses a message for a restart, and none comes twice', async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'histories-'));
+    t.after(() => rm(folder, { recursive: true }));
+    const contract = await ContractServer.start(t, { HISTORY_FILE: join(folder, 'file') });
+    const [target, room] = [contract.url, historyRoom()];
+    const knowing = await Promise.all([undefined, SSEClient].map((Client, at) => {
+        return Resuming.joined(t, `knowing ${at}`, room, { Client, target });
+    }));
+    // The client as it is, with a session: it knows nothing of positions.
+    const proxy = await Proxy.start(t, target);
+    const query = { token: 't', session: randomUUID() };
+    const unchanged = await Peer.joined(t, 'unchanged', room, { url: proxy.url, query });
+    const sender = await Peer.joined(t, 'sender', room, { url: target });
+    const proxies = [proxy, ...knowing.map((one) => one.proxy)];
+    const said = () => unchanged.received('message').map(({ n }) => n);
+    for (const round of [0, 10, 20]) {
+        await say(sender, round, round + 5);
+        // They are kept out while the sender is back and goes on. The last messages are on their way when the server stops.
+        for (const one of proxies) one.refuses = true;
+        await contract.restart();
+        await sender.reaches('JOINED');
+        await say(sender, round + 5, round + 10);
+        for (const one of proxies) one.refuses = false;
+        await Promise.all(knowing.map((one) => one.receives(round + 9)));
+        await until('the unchanged client receives the last one', () => said().includes(round + 9), 25_000);
+    }
+    await settle();
+    for (const one of knowing) assert.deepEqual(one.log, numbers(0, 30), one.peer.name);
+    assert.deepEqual(said(), numbers(0, 30));
 });
 
 test('resume: the position follows what the application has received, whatever arrives or does not', () => {

@@ -14,9 +14,11 @@ mod proof;
 mod recovery;
 mod replays;
 mod ring;
+mod saved;
 
 pub use proof::{Progress, Proof};
 pub use recovery::{GapReason, Recovery, ResumeRequest};
 pub(super) use replays::Replays;
 pub(super) use ring::{Exclusion, KeptMessage};
 pub use ring::{HistoryRules, Ring};
+pub use saved::{SavedMessage, SavedRing};

@@ -45,7 +45,7 @@ pub enum GapReason {
     /// Missed messages are older than those that are kept.
     Expired,
     /// The history is another one than that of the position: the channel was empty for longer than messages are kept, or
-    /// the server was restarted.
+    /// the server was restarted without a file of its histories.
     Epoch,
     /// The position is one that has not been given yet.
     Ahead,

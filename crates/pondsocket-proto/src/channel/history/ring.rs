@@ -33,22 +33,22 @@ pub struct HistoryRules {
 #[derive(Debug)]
 pub struct Ring {
     rules: Arc<HistoryRules>,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     /// The offset of the first entry, or of the next message if there are no entries.
-    first: u64,
-    entries: VecDeque<KeptMessage>,
+    pub(super) first: u64,
+    pub(super) entries: VecDeque<KeptMessage>,
     /// The texts of the entries, one behind the other.
     texts: VecDeque<u8>,
     /// The place in the sequence of all texts at which `texts` begins.
     start: u64,
     /// The time as of the last [`advance`](Self::advance), in milliseconds.
-    now: u64,
+    pub(super) now: u64,
     /// The time at which a message was last appended or replayed.
-    used_at: u64,
+    pub(super) used_at: u64,
     /// The time until which the history is kept although it may be empty: a client that was in the channel alone may resume.
-    lingers_until: u64,
+    pub(super) lingers_until: u64,
     /// The reason for which the newest of the removed messages was removed.
-    removed_for: GapReason,
+    pub(super) removed_for: GapReason,
     held: Marks,
     queued: Marks,
 }
@@ -85,7 +85,7 @@ pub(in crate::channel) struct KeptMessage {
     length: u32,
     pub(in crate::channel) policy: DeliveryPolicy,
     /// The time at which it was sent, in milliseconds.
-    at: u64,
+    pub(super) at: u64,
     /// The recipient that is left out. Boxed, because most messages exclude none.
     pub(in crate::channel) excluded: Option<Box<Exclusion>>,
 }

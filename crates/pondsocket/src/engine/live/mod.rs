@@ -27,7 +27,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pondsocket_proto::channel::{
-    Channel, ChannelLimits, DeliveryPolicy, Departure, NotMember, Recipients, Refused, ResumeRequest, Ring, Slot,
+    Channel, ChannelLimits, DeliveryPolicy, Departure, NotMember, Recipients, Refused, ResumeRequest, Ring, SavedRing,
+    Slot,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::position::{Epoch, Position};
@@ -435,6 +436,22 @@ impl<L: Rules> LiveChannel<L> {
     /// The epoch of the history; `None` if the channel keeps none.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.read(|channel| channel.history().map(|history| history.position().epoch))
+    }
+
+    /// Goes on with the history of an earlier server, if this channel keeps one.
+    pub(crate) fn restore(&self, history: Ring) {
+        let mut core = self.core.lock();
+        if let Some(ring) = core.channel.history_mut() {
+            *ring = history;
+        }
+        core.report();
+    }
+
+    /// A copy of the history, if somebody may need it.
+    pub(crate) fn save(&self) -> Option<SavedRing> {
+        let mut core = self.core.lock();
+        core.advance_history();
+        core.channel.history().filter(|history| history.is_needed()).map(Ring::save)
     }
 
     /// The texts of the last messages that are kept, the oldest first.

@@ -20,8 +20,9 @@
 //! | `receive_channel_buffer`, `max_concurrent_handlers` | `isolation.rs`, `an_endpoint_has_the_configured_bounds_…` |
 //! | `receive_bytes`, `memory_limit` | `memory.rs` |
 //! | `history_bytes` | `membership/history.rs` |
-//! | `resume_window`, `proof_interval`, `max_sessions` | `membership/sessions.rs` |
 //! | `max_ghosts` | `membership/grace.rs` |
+//! | `history_file` | `membership/restarts.rs` |
+//! | `resume_window`, `proof_interval`, `max_sessions` | `membership/sessions.rs`, `membership/restarts.rs` |
 //! | `handler_timeout` | `isolation.rs`, `the_handler_timeout_…` |
 //! | `max_channel_name`, `max_channels_per_connection`, `max_pending_joins` | `limits.rs`, `an_endpoint_has_the_configured_limits_…` |
 //! | `messages_per_second`, `bytes_per_second`, `max_refusals` | `limits.rs`, `an_endpoint_has_the_configured_limits_…` |
@@ -140,7 +141,7 @@ fn the_table_above_names_every_option() {
 }
 
 /// Options that limit nothing.
-const NO_LIMITS: [&str; 20] = [
+const NO_LIMITS: [&str; 21] = [
     "allowed_origins",
     "allowed_origin_regexps",
     "bus",
@@ -151,6 +152,7 @@ const NO_LIMITS: [&str; 20] = [
     "enable_compression",
     "event_streams",
     "heartbeat",
+    "history_file",
     "node_heartbeat",
     "node_name",
     "node_timeout",

@@ -1,0 +1,367 @@
+//! The restart of a server: the file in which histories and sessions outlive it.
+//!
+//! ```text
+//!  start -> claim: note the owner, read the file, delete it
+//!                -> restore: before the first client, or the first message that a channel keeps
+//!  end of a shutdown -> write: a temporary file, then its rename, if there is no later owner
+//! ```
+//!
+//! A file is used once, and only by the server that follows the one that has written it. Otherwise one position could stand
+//! for two messages, or messages of a server in between would be missing without a word. Therefore each server notes at its
+//! start that it is the owner; one that ends later than the next one has started writes nothing.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once, OnceLock, Weak};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::engine::history_file::{FileError, HistoryWriter, Saved, SavedEndpoint, Written, read};
+use crate::engine::ids;
+use crate::engine::sync::Mutex;
+use crate::options::Options;
+
+/// The file of a server, and what was read from it.
+#[derive(Debug)]
+pub(crate) struct Restart {
+    path: PathBuf,
+    /// The age from which a file is ignored.
+    window: Duration,
+    /// The most bytes of messages that are read.
+    most: usize,
+    /// The name of this server as the owner of the file.
+    owner: String,
+    endpoints: Mutex<Vec<Weak<dyn RestartedEndpoint>>>,
+    claim: OnceLock<Claim>,
+    restored: Once,
+    /// Becomes true when the file is written, or cannot be. Empty before the end of the shutdown.
+    written: OnceLock<watch::Receiver<bool>>,
+}
+
+/// An endpoint, as far as a restart needs it.
+pub(crate) trait RestartedEndpoint: Send + Sync + fmt::Debug {
+    /// The pattern of its path.
+    fn path(&self) -> &str;
+    /// Writes its histories and sessions, those that were used last first.
+    fn save(&self, out: &mut HistoryWriter<'_>) -> io::Result<()>;
+    /// Goes on with histories and sessions that were saved so long ago.
+    fn restore(&self, saved: SavedEndpoint, ago: Duration) -> Restored;
+}
+
+/// The number of histories and sessions that go on, and of histories that do not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Restored {
+    pub(crate) channels: usize,
+    pub(crate) messages: usize,
+    pub(crate) sessions: usize,
+    /// Histories that have expired, or whose lobby or stamp is gone.
+    pub(crate) left_out: usize,
+}
+
+/// The outcome of the start.
+#[derive(Debug)]
+struct Claim {
+    /// False if the owner could not be noted: then nothing is read or written.
+    is_owner: bool,
+    /// The content of the file, until it is restored.
+    saved: Mutex<Option<Saved>>,
+}
+
+/// The reason for which a file is not read.
+#[derive(Debug)]
+enum Refusal {
+    /// It is a directory, a link or a device.
+    NotRegular,
+    /// Others than the owner may write to it.
+    Writable,
+    File(FileError),
+    /// It cannot be deleted, so it could be used again.
+    NotDeleted(io::Error),
+}
+
+impl Restart {
+    /// The restart of a server with these options, if they name a file.
+    pub(crate) fn new(options: &Options) -> Option<Box<Restart>> {
+        let path = options.history_file.clone()?;
+        Some(Box::new(Restart {
+            path,
+            window: options.resume_window,
+            most: options.history_bytes,
+            owner: format!("{:032x}", ids::fresh()),
+            endpoints: Mutex::default(),
+            claim: OnceLock::new(),
+            restored: Once::new(),
+            written: OnceLock::new(),
+        }))
+    }
+
+    /// Adds an endpoint, whose histories are restored and written.
+    pub(crate) fn add(&self, endpoint: Weak<dyn RestartedEndpoint>) {
+        self.endpoints.lock().push(endpoint);
+    }
+
+    fn endpoints(&self) -> Vec<Arc<dyn RestartedEndpoint>> {
+        self.endpoints.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Reads the file and deletes it. Further calls have no effect. Blocks while the file is read, so it is called at the start.
+    pub(crate) fn claim(&self) {
+        self.claimed();
+    }
+
+    fn claimed(&self) -> &Claim {
+        self.claim.get_or_init(|| {
+            if let Err(error) = self.note_owner() {
+                tracing::error!(target: "pondsocket::server", path = %self.path.display(), %error, "the history file cannot be used");
+                return Claim { is_owner: false, saved: Mutex::default() };
+            }
+            Claim { is_owner: true, saved: Mutex::new(self.take_file()) }
+        })
+    }
+
+    fn take_file(&self) -> Option<Saved> {
+        let path = self.path.display();
+        let saved = match take(&self.path, self.most) {
+            Ok(saved) => saved?,
+            Err(error) => {
+                tracing::warn!(target: "pondsocket::server", %path, %error, "history file refused");
+                return None;
+            }
+        };
+        // A clock that was set back makes a file younger than it is, and never older.
+        let age = SystemTime::now().duration_since(saved.written).unwrap_or_default();
+        if age > self.window {
+            tracing::warn!(target: "pondsocket::server", %path, ?age, "history file ignored: it is too old");
+            return None;
+        }
+        Some(saved)
+    }
+
+    /// Goes on with what was read. Further calls have no effect. Returns when all of it is restored, whichever call does it.
+    pub(crate) fn restore(&self) {
+        // One load, from the second call on.
+        self.restored.call_once(|| {
+            let Some(saved) = self.claimed().saved.lock().take() else { return };
+            let ago = SystemTime::now().duration_since(saved.written).unwrap_or_default();
+            let endpoints = self.endpoints();
+            let mut all = Restored::default();
+            for saved in saved.endpoints {
+                let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.path() == &*saved.path) else {
+                    all.left_out += saved.channels.len();
+                    continue;
+                };
+                let Restored { channels, messages, sessions, left_out } = endpoint.restore(saved, ago);
+                all.channels += channels;
+                all.messages += messages;
+                all.sessions += sessions;
+                all.left_out += left_out;
+            }
+            let Restored { channels, messages, sessions, left_out } = all;
+            tracing::info!(target: "pondsocket::server", path = %self.path.display(), channels, messages, sessions, left_out, ?ago, "histories restored");
+        });
+    }
+
+    /// Writes the file, once, and waits for it until the deadline. On a thread of its own: a disk that hangs holds up neither
+    /// the shutdown nor the end of the runtime.
+    pub(crate) async fn write(&self, deadline: Instant) {
+        // What nobody has asked for yet may be asked for after the next start.
+        self.restore();
+        if !self.claimed().is_owner {
+            return;
+        }
+        let mut written = self.written.get_or_init(|| self.start_writing()).clone();
+        // An error means that the thread has panicked, which is no reason to wait.
+        if timeout_at(deadline, written.wait_for(|is_written| *is_written)).await.is_err() {
+            tracing::error!(target: "pondsocket::server", path = %self.path.display(), "histories are not written in time");
+        }
+    }
+
+    fn start_writing(&self) -> watch::Receiver<bool> {
+        let (done, written) = watch::channel(false);
+        let (path, owner, endpoints) = (self.path.clone(), self.owner.clone(), self.endpoints());
+        let write = move || {
+            let start = Instant::now();
+            let outcome = write_file(&path, &owner, &endpoints);
+            let (path, took) = (path.display(), start.elapsed());
+            match outcome {
+                Ok(Some(Written { channels, messages, sessions, bytes })) => {
+                    tracing::info!(target: "pondsocket::server", %path, channels, messages, sessions, bytes, ?took, "histories written");
+                }
+                Ok(None) => {
+                    tracing::warn!(target: "pondsocket::server", %path, "histories are not written: another server has started with the same file");
+                }
+                Err(error) => {
+                    tracing::error!(target: "pondsocket::server", %path, %error, "histories are not written");
+                }
+            }
+            done.send_replace(true);
+        };
+        if let Err(error) = std::thread::Builder::new().name("pondsocket-histories".to_owned()).spawn(write) {
+            // The sender is dropped with the closure, which ends the wait.
+            tracing::error!(target: "pondsocket::server", path = %self.path.display(), %error, "histories are not written");
+        }
+        written
+    }
+
+    fn note_owner(&self) -> io::Result<()> {
+        let path = owner_path(&self.path);
+        remove_if_there(&path)?;
+        create(&path)?.write_all(self.owner.as_bytes())
+    }
+}
+
+/// Reads a file and deletes it. `None` if there is none.
+fn take(path: &Path, most: usize) -> Result<Option<Saved>, Refusal> {
+    // Before it is opened, which could wait for ever if it is a pipe.
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Refusal::File(FileError::Io(error))),
+    };
+    if !metadata.is_file() {
+        return Err(Refusal::NotRegular);
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o022 != 0 {
+        return Err(Refusal::Writable);
+    }
+    let file = File::open(path).map_err(|error| Refusal::File(FileError::Io(error)))?;
+    let saved = read(&mut BufReader::new(file), most).map_err(Refusal::File)?;
+    // Of several servers that read it, the one that deletes it uses it.
+    fs::remove_file(path).and_then(|()| sync_directory(path)).map_err(Refusal::NotDeleted)?;
+    Ok(Some(saved))
+}
+
+/// Writes a file in place of an earlier one. `None` if the server is not its owner any more.
+fn write_file(path: &Path, owner: &str, endpoints: &[Arc<dyn RestartedEndpoint>]) -> io::Result<Option<Written>> {
+    let is_owner = || fs::read(owner_path(path)).is_ok_and(|noted| noted == owner.as_bytes());
+    if !is_owner() {
+        return Ok(None);
+    }
+    let temporary = with_suffix(path, ".new");
+    remove_if_there(&temporary)?;
+    let replaced = write_to(&temporary, endpoints).and_then(|written| {
+        fs::rename(&temporary, path)?;
+        sync_directory(path)?;
+        Ok(written)
+    });
+    let written = replaced.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    // A server that has started meanwhile has noted itself before it looked for the file. So either it is seen here, or it has
+    // found the file.
+    if !is_owner() {
+        remove_if_there(path)?;
+        return Ok(None);
+    }
+    remove_if_there(&owner_path(path))?;
+    Ok(Some(written))
+}
+
+fn write_to(path: &Path, endpoints: &[Arc<dyn RestartedEndpoint>]) -> io::Result<Written> {
+    let mut out = BufWriter::new(create(path)?);
+    let mut writer = HistoryWriter::new(&mut out, SystemTime::now())?;
+    for endpoint in endpoints {
+        writer.endpoint(endpoint.path())?;
+        endpoint.save(&mut writer)?;
+    }
+    let written = writer.finish()?;
+    out.get_ref().sync_all()?;
+    Ok(written)
+}
+
+/// Creates a file that only the owner can read. It must not exist: another one could be a link, or readable by others.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Makes the names in the directory of a file durable.
+#[cfg(unix)]
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Elsewhere directories cannot be opened.
+#[cfg(not(unix))]
+fn sync_directory(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn owner_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".owner")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NotRegular => f.write_str("it is not a regular file"),
+            Refusal::Writable => f.write_str("others than its owner may write to it"),
+            Refusal::File(error) => error.fmt(f),
+            Refusal::NotDeleted(error) => write!(f, "it cannot be deleted: {error}"),
+        }
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    /// An endpoint that cannot be written before the test ends, as if the disk hung.
+    #[derive(Debug)]
+    struct Hanging(std::sync::Mutex<Receiver<()>>);
+
+    impl RestartedEndpoint for Hanging {
+        fn path(&self) -> &str {
+            "/"
+        }
+
+        fn save(&self, _out: &mut HistoryWriter<'_>) -> io::Result<()> {
+            let _ = self.0.lock().expect("no panic").recv();
+            Ok(())
+        }
+
+        fn restore(&self, _saved: SavedEndpoint, _ago: Duration) -> Restored {
+            Restored::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_up_nobody_and_leaves_no_half_of_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("histories");
+        let restart = Restart::new(&Options::default().history_file(&file)).expect("it has a file");
+        let (release, blocked) = channel();
+        let endpoint: Arc<dyn RestartedEndpoint> = Arc::new(Hanging(blocked.into()));
+        restart.add(Arc::downgrade(&endpoint));
+        for _ in 0..2 {
+            let deadline = Instant::now() + Duration::from_millis(20);
+            tokio::time::timeout(Duration::from_secs(5), restart.write(deadline)).await.expect("at the deadline");
+            assert!(!file.exists());
+        }
+        drop(release);
+        restart.write(Instant::now() + Duration::from_secs(5)).await;
+        assert!(file.exists());
+    }
+}
