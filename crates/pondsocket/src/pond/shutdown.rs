@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::engine::closing::{Close, Closure};
 use crate::engine::handle::ConnectionHandle;
+use crate::engine::ids;
 use crate::metrics::CloseReason;
 use crate::pond::PondSocket;
 
@@ -15,6 +16,13 @@ const MIN_NODE_STOP: Duration = Duration::from_millis(500);
 
 /// The time that the history file has to be written, at the least: also after the deadline.
 const MIN_WRITE: Duration = Duration::from_secs(5);
+
+/// The most connections that are closed in a second, if their number determines the time: as many clients come back to another
+/// server a moment later, and each of them is accepted, authenticated and joins.
+const CLOSES_PER_SECOND: u32 = 5000;
+
+/// The shortest time over which connections are closed, if their number determines it.
+const MIN_SPREAD: Duration = Duration::from_secs(2);
 
 /// The shortest step of a spread shutdown, so that many connections are closed in batches and not by a timer for each.
 const STEP: Duration = Duration::from_millis(20);
@@ -36,22 +44,50 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(86_400 * 365 * 30);
 #[derive(Clone, Copy, Debug)]
 pub struct Shutdown {
     timeout: Duration,
-    spread: Duration,
+    spread: Spread,
     delay: Duration,
     code: u16,
+}
+
+/// The time over which clients are closed.
+#[derive(Clone, Copy, Debug)]
+enum Spread {
+    Over(Duration),
+    /// By the number of clients.
+    ByCount,
+}
+
+impl Spread {
+    fn of(self, clients: usize) -> Duration {
+        match self {
+            Spread::Over(spread) => spread,
+            Spread::ByCount => {
+                let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+                MIN_SPREAD.max(Duration::from_secs(1) * clients / CLOSES_PER_SECOND)
+            }
+        }
+    }
 }
 
 impl Shutdown {
     /// A shutdown within this time. All clients are closed at once, with close code 1001 (RFC 6455 section 7.4.1).
     pub fn within(timeout: Duration) -> Shutdown {
-        Shutdown { timeout: timeout.min(MAX_TIMEOUT), spread: Duration::ZERO, delay: Duration::ZERO, code: 1001 }
+        let spread = Spread::Over(Duration::ZERO);
+        Shutdown { timeout: timeout.min(MAX_TIMEOUT), spread, delay: Duration::ZERO, code: 1001 }
     }
 
-    /// Closes clients one after the other over this time, so that they do not all reconnect to another server at once.
-    /// At most half of the timeout is used for it. Raw WebSockets are closed at once.
+    /// Closes clients one after the other over this time, in random order, so that they do not all reconnect to another
+    /// server at once. At most half of the timeout is used for it. Raw WebSockets are closed at once.
     #[must_use]
     pub fn spread(self, spread: Duration) -> Shutdown {
-        Shutdown { spread, ..self }
+        Shutdown { spread: Spread::Over(spread), ..self }
+    }
+
+    /// Closes clients one after the other as [`spread`](Self::spread) does, over a time that follows from their number: 5,000
+    /// in a second, and over 2 s at least.
+    #[must_use]
+    pub fn spread_by_count(self) -> Shutdown {
+        Shutdown { spread: Spread::ByCount, ..self }
     }
 
     /// Begins after this time, which does not count towards the timeout. Until then [`PondSocket::is_ready`] is false,
@@ -130,7 +166,7 @@ impl PondSocket {
         let all = drain.connections.count();
         tracing::info!(target: "pondsocket::server", connections = all, timeout = ?how.timeout, "shutting down");
         let finished = timeout_at(deadline, async {
-            self.close_all(&closure, how.spread.min(how.timeout / 2)).await;
+            self.close_all(&closure, how.spread.of(all).min(how.timeout / 2)).await;
             // Connections first: their last handlers can still remove members, whose leave handlers count below.
             drain.connections.empty().await;
             // Nobody comes back to this server. Their leave handlers count below.
@@ -170,7 +206,9 @@ impl PondSocket {
 
     /// Closes all clients: the first part of them now, the others in even steps over this time.
     async fn close_all(&self, closure: &Closure, spread: Duration) {
-        let (start, handles) = (Instant::now(), self.handles());
+        let (start, mut handles) = (Instant::now(), self.handles());
+        // Else the clients of one endpoint would come back together, and ask for the same data.
+        shuffle(&mut handles);
         let most = usize::try_from(spread.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX).max(1);
         let parts: Vec<_> = handles.chunks(handles.len().div_ceil(most).max(1)).collect();
         let step = spread.div_f64(parts.len().max(1) as f64);
@@ -191,5 +229,37 @@ impl PondSocket {
 
     fn handles(&self) -> Vec<Arc<ConnectionHandle>> {
         self.endpoints().iter().flat_map(|endpoint| endpoint.0.handles()).collect()
+    }
+}
+
+/// Puts elements into random order (Fisher and Yates).
+fn shuffle<T>(elements: &mut [T]) {
+    for last in (1..elements.len()).rev() {
+        elements.swap(last, ids::fresh() as usize % (last + 1));
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_by_count_is_two_seconds_or_that_of_five_thousand_in_a_second() {
+        let seconds =
+            [0, 1, 10_000, 10_001, 100_000, usize::MAX].map(|clients| Spread::ByCount.of(clients).as_secs_f64());
+        assert_eq!(seconds[..3], [2.0, 2.0, 2.0]);
+        assert!(seconds[3] > 2.0 && seconds[4] == 20.0 && seconds[5] > 800_000.0, "{seconds:?}");
+        assert_eq!(Spread::Over(Duration::ZERO).of(100_000), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_shuffle_keeps_the_elements_and_not_their_order() {
+        let ordered: Vec<_> = (0..100).collect();
+        let mut shuffled = ordered.clone();
+        shuffle(&mut shuffled);
+        assert_ne!(shuffled, ordered);
+        shuffled.sort_unstable();
+        assert_eq!(shuffled, ordered);
+        shuffle::<u8>(&mut []);
     }
 }

@@ -240,8 +240,11 @@ impl Server {
         let _reload = signals::ReloadSignal::start(self.options.tls.as_ref()).map_err(Error::internal)?;
         self.start_on(listeners)?;
         signals.next().await.map_err(Error::internal)?;
-        let shutdown = Shutdown::within(self.options.shutdown_timeout);
-        let shutdown = shutdown.spread(self.options.drain_spread).delay(self.options.drain_delay);
+        let shutdown = Shutdown::within(self.options.shutdown_timeout).delay(self.options.drain_delay);
+        let shutdown = match self.options.drain_spread {
+            Some(spread) => shutdown.spread(spread),
+            None => shutdown.spread_by_count(),
+        };
         tokio::select! {
             _ = self.stop(shutdown) => Ok(()),
             again = signals.next() => again.map_err(Error::internal),

@@ -62,8 +62,10 @@ pub struct ServerOptions {
     /// server before it declines any. Default 0: clients are declined at once.
     pub drain_delay: Duration,
     /// The time over which [`Server::listen`](crate::Server::listen) spreads the closes when it stops, so that not all clients
-    /// reconnect at the same moment. Default 2 s.
-    pub drain_spread: Duration,
+    /// reconnect at the same moment. Default `None`: 2 s, and more above 10,000 connections, so that at most 5,000 are closed in a
+    /// second ([`Shutdown::spread_by_count`](crate::Shutdown::spread_by_count)). In either case at most half of
+    /// `shutdown_timeout`.
+    pub drain_spread: Option<Duration>,
     /// The path at which `GET` and `HEAD` are answered with 200 `ok` while the process runs. An endpoint at that path takes
     /// precedence. Default `/health`; `None` for no such path.
     pub health_path: Option<String>,
@@ -114,7 +116,7 @@ impl Default for ServerOptions {
             pressure_timeout: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
-            drain_spread: Duration::from_secs(2),
+            drain_spread: None,
             health_path: Some("/health".into()),
             ready_path: Some("/ready".into()),
             metrics: None,
@@ -151,12 +153,18 @@ setters! {
     pressure_timeout: Duration,
     shutdown_timeout: Duration,
     drain_delay: Duration,
-    drain_spread: Duration,
     shards: usize,
     reuse_port: bool,
 }
 
 impl ServerOptions {
+    /// Sets [`drain_spread`](Self#structfield.drain_spread).
+    #[must_use]
+    pub fn drain_spread(mut self, spread: Duration) -> Self {
+        self.drain_spread = Some(spread);
+        self
+    }
+
     /// Sets [`health_path`](Self#structfield.health_path).
     #[must_use]
     pub fn health_path(mut self, path: Option<&str>) -> Self {

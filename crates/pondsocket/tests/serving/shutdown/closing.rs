@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pondsocket::Shutdown;
+use pondsocket::{ConnectionContext, Error, Shutdown};
 use tokio::time::{Instant, sleep};
 
 use super::{GRAIN, SECOND, assert_about, begin, closed, counts, member, pond};
@@ -53,6 +53,37 @@ async fn clients_are_closed_one_after_the_other_over_the_spread() {
     for (at, second) in told.into_iter().zip(0..) {
         assert_about(at, second * SECOND);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_clients_are_closed_over_two_seconds_if_their_number_decides() {
+    let told = close_frames_after(10, Shutdown::within(60 * SECOND).spread_by_count()).await;
+    for (at, step) in told.into_iter().zip(0..) {
+        assert_about(at, step * SECOND / 5);
+    }
+}
+
+/// The clients of one endpoint need the same data, and would come back together.
+#[tokio::test(start_paused = true)]
+async fn the_clients_of_all_endpoints_are_closed_in_one_random_order() {
+    let (pond, ..) = pond();
+    pond.create_endpoint("/other", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept()));
+    let connector = pond.test_client().deadline(600 * SECOND);
+    let mut all = Vec::new();
+    for path in ["/", "/other"] {
+        for _ in 0..20 {
+            all.push((path, closed(connector.connect(path).await.expect("let in"))));
+        }
+    }
+    assert_eq!(counts(pond.shutdown(Shutdown::within(60 * SECOND).spread(40 * SECOND)).await), (40, 0, 0));
+    let mut order = Vec::new();
+    for (path, client) in all {
+        order.push((client.await.expect("no panic").1, path));
+    }
+    order.sort_unstable();
+    let first = order[..20].iter().filter(|(_, path)| *path == "/").count();
+    // By chance it is one of 137 billion orders.
+    assert!((1..20).contains(&first), "{first} of the first 20 are of the first endpoint");
 }
 
 #[tokio::test(start_paused = true)]
