@@ -8,7 +8,7 @@ use pondsocket::metrics::{
     CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, GraceEvent, HandlerKind, Limit,
     Metrics, Queue, SocketCloseReason,
 };
-use pondsocket::{Error, Recovery};
+use pondsocket::{Error, GapReason, Recovery};
 
 use crate::endpoint::EndpointHandles;
 use crate::handles::Handles;
@@ -102,6 +102,15 @@ impl Metrics for Exported {
         let endpoint = connection.endpoint().to_owned();
         counter!(names::RESUMES, "endpoint" => endpoint.clone(), "outcome" => outcome).increment(1);
         counter!(names::REPLAYED, "endpoint" => endpoint).increment(replayed as u64);
+    }
+
+    fn channel_caught_up(&self, connection: &ConnectionInfo<'_>, _: &str, messages: usize) {
+        counter!(names::CAUGHT_UP, "endpoint" => connection.endpoint().to_owned()).increment(messages as u64);
+    }
+
+    fn channel_gap(&self, connection: &ConnectionInfo<'_>, _: &str, reason: GapReason) {
+        let endpoint = connection.endpoint().to_owned();
+        counter!(names::GAPS, "endpoint" => endpoint, "reason" => reason.as_str()).increment(1);
     }
 
     fn channel_joined(&self, connection: &ConnectionInfo<'_>, _: &str) {

@@ -11,7 +11,8 @@
 //! | [`GRACE`] | `endpoint`, `event` |
 //! | [`LEAVES`] | `endpoint`, `reason` |
 //! | [`RESUMES`] | `endpoint`, `outcome` |
-//! | [`REPLAYED`] | `endpoint` |
+//! | [`REPLAYED`], [`CAUGHT_UP`] | `endpoint` |
+//! | [`GAPS`] | `endpoint`, `reason` |
 //! | [`HISTORY_BYTES`] | |
 //! | [`JOINS_DECLINED`] | `endpoint`, `code` |
 //! | [`HANDLER_SECONDS`] | `kind`, `pattern` |
@@ -72,6 +73,10 @@ names! {
     describe_counter RESUMES = "pondsocket_resumes_total", Count,
         "Clients that asked to resume a channel: `new`, `resumed`, or the reason for a gap.";
     describe_counter REPLAYED = "pondsocket_replayed_total", Count, "Kept messages that joins replayed.";
+    describe_counter CAUGHT_UP = "pondsocket_caught_up_total", Count,
+        "Kept messages that slow clients got later, for which their outboxes had no room.";
+    describe_counter GAPS = "pondsocket_gaps_total", Count,
+        "Gaps of clients that stayed connected, and read too slowly for the history of a channel.";
     describe_gauge HISTORY_BYTES = "pondsocket_history_bytes", Bytes, "Memory of the messages that all channels keep.";
     describe_counter JOINS_DECLINED = "pondsocket_joins_declined_total", Count, "Joins that were declined.";
     describe_histogram HANDLER_SECONDS = "pondsocket_handler_seconds", Seconds,

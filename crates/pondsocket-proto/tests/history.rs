@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pondsocket_proto::channel::{
-    Audience, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, GapReason, HistoryRules, Join, LocalTarget, Plan,
-    Reception, Recipients, Recovery, Ring, Slot, Step,
+    Audience, BatchMessage, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, GapReason, HistoryRules, Join,
+    LocalTarget, Plan, Reception, Recipients, Recovery, Ring, Slot, Step,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::position::{Epoch, Position};
@@ -92,7 +92,7 @@ impl HistoryWorld {
         while self.channel.has_queued() {
             let batch = self.channel.take();
             if batch.is_filtered() {
-                for (audience, text, _) in batch.messages() {
+                for BatchMessage { to: audience, text, .. } in batch.messages() {
                     let is_reached = |slot: Slot| match audience {
                         Audience::Only(seats) => seats.as_slice().contains(&slot),
                         Audience::Except(seats) => !seats.as_slice().contains(&slot),

@@ -31,7 +31,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::context::{ConnectionContext, EventContext, JoinContext, LeaveContext, OutgoingContext};
+use crate::context::{ConnectionContext, EventContext, GapContext, JoinContext, LeaveContext, OutgoingContext};
 use crate::error::{Error, InCall, Result};
 use crate::handler::Context;
 use crate::pond::states::States;
@@ -139,8 +139,8 @@ macro_rules! extractors {
 
 extractors! {
     Payload: payload of JoinContext, EventContext, OutgoingContext;
-    Params: params of ConnectionContext, JoinContext, EventContext, LeaveContext, OutgoingContext;
-    Query: query_as of ConnectionContext, JoinContext, EventContext, LeaveContext, OutgoingContext;
+    Params: params of ConnectionContext, JoinContext, EventContext, LeaveContext, GapContext, OutgoingContext;
+    Query: query_as of ConnectionContext, JoinContext, EventContext, LeaveContext, GapContext, OutgoingContext;
     Assigns: assigns of JoinContext, EventContext, LeaveContext;
     Presence: presence of EventContext, LeaveContext;
 }

@@ -55,7 +55,7 @@
 //!
 //! | subject | see |
 //! |---|---|
-//! | accepting connections and joins, handling events | [`ConnectionContext`], [`JoinContext`], [`EventContext`], [`LeaveContext`], in [`context`] |
+//! | accepting connections and joins, handling events | [`ConnectionContext`], [`JoinContext`], [`EventContext`], [`LeaveContext`], [`GapContext`], in [`context`] |
 //! | further arguments of handlers | [`extract`] |
 //! | code around handlers | [`middleware`], [`RateLimit`] |
 //! | messages for each recipient | [`Lobby::on_outgoing`] |
@@ -113,7 +113,7 @@ mod limits;
 
 pub use channel::{Channel, KeptMessage, Lossy};
 pub use context::{
-    Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext, LeaveReason, Outgoing,
+    Connected, ConnectionContext, EventContext, GapContext, JoinContext, Joined, LeaveContext, LeaveReason, Outgoing,
     OutgoingContext,
 };
 pub use delivery::{Delivery, Remote};

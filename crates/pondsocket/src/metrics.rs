@@ -28,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pondsocket_proto::channel::{Assigns, Recovery};
+use pondsocket_proto::channel::{Assigns, GapReason, Recovery};
 use pondsocket_proto::id::{ConnectionId, UserId};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -132,6 +132,8 @@ reasons! {
         Protocol = "protocol",
         /// The client has connected again with the key of the same session, and did not answer a ping on the older connection.
         Superseded = "superseded",
+        /// The client was too slow for the history of a channel, and there is no gap handler: it is to join again.
+        Gap = "gap",
         /// The client had `max_refusals` requests in a row refused, or as many as a `RateLimit` allows.
         RateLimit = "rate_limit",
     }
@@ -281,6 +283,8 @@ reasons! {
         Event = "event",
         /// A leave handler.
         Leave = "leave",
+        /// A gap handler.
+        Gap = "gap",
     }
 }
 
@@ -295,6 +299,8 @@ reasons! {
         EventHandler = "event_handler",
         /// A leave handler: any error, since none can be sent to a client.
         LeaveHandler = "leave_handler",
+        /// A gap handler: any error, since none can be sent to a client.
+        GapHandler = "gap_handler",
         /// An outgoing handler: a panic, or a replacement payload that cannot be serialised.
         OutgoingHandler = "outgoing_handler",
         /// A hook panicked.
@@ -393,6 +399,13 @@ pub trait Metrics: Send + Sync + 'static {
     /// A client has joined a channel that keeps a history, and asked to resume or had messages replayed.
     fn channel_resumed(&self, connection: &ConnectionInfo<'_>, channel: &str, recovery: Recovery, replayed: usize) {}
 
+    /// A slow client has got messages later, from the history of a channel, for which its outbox had no room when they were
+    /// sent.
+    fn channel_caught_up(&self, connection: &ConnectionInfo<'_>, channel: &str, messages: usize) {}
+
+    /// Such messages were not kept any more when a slow client had room for them. It is told, or ends.
+    fn channel_gap(&self, connection: &ConnectionInfo<'_>, channel: &str, reason: GapReason) {}
+
     /// A user has become a member, with its first connection.
     fn channel_joined(&self, connection: &ConnectionInfo<'_>, channel: &str) {}
 
@@ -471,6 +484,14 @@ impl<M: Metrics + ?Sized> Metrics for Arc<M> {
 
     fn channel_resumed(&self, connection: &ConnectionInfo<'_>, channel: &str, recovery: Recovery, replayed: usize) {
         (**self).channel_resumed(connection, channel, recovery, replayed);
+    }
+
+    fn channel_caught_up(&self, connection: &ConnectionInfo<'_>, channel: &str, messages: usize) {
+        (**self).channel_caught_up(connection, channel, messages);
+    }
+
+    fn channel_gap(&self, connection: &ConnectionInfo<'_>, channel: &str, reason: GapReason) {
+        (**self).channel_gap(connection, channel, reason);
     }
 
     fn channel_joined(&self, connection: &ConnectionInfo<'_>, channel: &str) {

@@ -5,7 +5,7 @@ use pondsocket::metrics::{
     CloseReason, ClusterEvent, Component, ConnectionInfo, DeclineReason, DropReason, HandlerKind, Limit, Metrics,
     Queue, SocketCloseReason,
 };
-use pondsocket::{Error, Recovery};
+use pondsocket::{Error, GapReason, Recovery};
 
 /// Metrics that record each call as a line with its arguments, separated by spaces. Clones share their lines.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +68,14 @@ impl Metrics for Recorder {
 
     fn channel_resumed(&self, me: &ConnectionInfo<'_>, channel: &str, recovery: Recovery, replayed: usize) {
         self.note("channel_resumed", format!("{} {} {channel} {recovery:?} {replayed}", me.endpoint(), me.user_id()));
+    }
+
+    fn channel_caught_up(&self, me: &ConnectionInfo<'_>, channel: &str, messages: usize) {
+        self.note("channel_caught_up", format!("{} {} {channel} {messages}", me.endpoint(), me.user_id()));
+    }
+
+    fn channel_gap(&self, me: &ConnectionInfo<'_>, channel: &str, reason: GapReason) {
+        self.note("channel_gap", format!("{} {} {channel} {reason}", me.endpoint(), me.user_id()));
     }
 
     fn channel_joined(&self, me: &ConnectionInfo<'_>, channel: &str) {

@@ -27,6 +27,12 @@ export class Resume {
                 if (isUpTo(position, this.params.$resume)) return;
                 this.params.$resume = position;
             } else if (event === 'ACKNOWLEDGE' && payload.position) this.#acknowledged(payload);
+            else if (event === 'RESYNC' && payload.position && payload.gap) {
+                // Messages up to this position are missing, because they were read too slowly.
+                this.params.$resume = payload.position;
+                this.#onGap(payload.gap);
+                return;
+            }
             handle(event, payload);
         };
     }

@@ -32,8 +32,8 @@ pub(super) enum Op<R> {
     Leave { slot: Slot, last: Option<Box<Listener>> },
     /// From here on these connections receive presence, or no longer do.
     Track { seats: Seats, on: bool },
-    /// A message; `text` is a range of the batch's text.
-    Send { to: Audience<R>, text: Range<u32>, policy: DeliveryPolicy },
+    /// A message; `text` is a range of the batch's text. It has a position if it is kept.
+    Send { to: Audience<R>, text: Range<u32>, policy: DeliveryPolicy, position: Option<Position> },
     /// The notice to a connection that has left that all messages queued for it before have been delivered.
     FlushMarker { to: R },
     /// The kept messages of these offsets, for one connection. They are read when the batch is taken.
@@ -103,6 +103,19 @@ pub struct Listener {
     pub assigns: Assigns,
     /// The presence of the user; `None` if the user is not tracked.
     pub presence: Option<Object>,
+}
+
+/// A message of a batch.
+#[derive(Debug)]
+pub struct BatchMessage<'a, R> {
+    /// Its recipients.
+    pub to: &'a Audience<R>,
+    /// Its text.
+    pub text: &'a [u8],
+    /// Its handling on the way to the recipients.
+    pub policy: DeliveryPolicy,
+    /// Its position, if it is kept.
+    pub position: Option<Position>,
 }
 
 /// A part of a channel's queue that is delivered at once: operations and the texts of their messages, in one order.
@@ -180,10 +193,13 @@ impl<R> Batch<R> {
         self.filtered
     }
 
-    /// The messages in order, each with its recipients.
-    pub fn messages(&self) -> impl Iterator<Item = (&Audience<R>, &[u8], DeliveryPolicy)> {
+    /// The messages in order.
+    pub fn messages(&self) -> impl Iterator<Item = BatchMessage<'_, R>> {
         self.ops.iter().filter_map(|op| match op {
-            Op::Send { to, text, policy } => Some((to, &self.text[text.start as usize..text.end as usize], *policy)),
+            Op::Send { to, text, policy, position } => {
+                let text = &self.text[text.start as usize..text.end as usize];
+                Some(BatchMessage { to, text, policy: *policy, position: *position })
+            }
             _ => None,
         })
     }
@@ -209,8 +225,15 @@ impl<R> Batch<R> {
         let text = append(&mut self.text, write);
         let Range { start, .. } = text;
         self.weight += text.len();
-        self.ops.push(Op::Send { to, text, policy });
+        self.ops.push(Op::Send { to, text, policy, position: None });
         &self.text[start as usize..]
+    }
+
+    /// Notes that the last message is kept at a position.
+    pub(super) fn keep(&mut self, at: Position) {
+        if let Some(Op::Send { position, .. }) = self.ops.last_mut() {
+            *position = Some(at);
+        }
     }
 
     /// Copies the kept messages that the batch replays from the history, which need not keep them any longer.
@@ -265,7 +288,7 @@ impl<R> Batch<R> {
             if let Op::Presence { to, change } = std::mem::replace(op, nothing) {
                 let text = append(&mut self.text, |out| change.encode(out, channel, whole.then_some(list)));
                 let policy = if whole { DeliveryPolicy::PRESENCE } else { DeliveryPolicy::PARTIAL_PRESENCE };
-                *op = Op::Send { to, text, policy };
+                *op = Op::Send { to, text, policy, position: None };
             }
         }
         self.presences = 0;
@@ -302,7 +325,7 @@ pub(super) mod tests {
 
     /// The letters of the operations of a batch.
     pub(in super::super) fn letters(batch: &Batch<()>) -> String {
-        let mut messages = batch.messages().map(|(_, text, _)| str::from_utf8(text).expect("text"));
+        let mut messages = batch.messages().map(|message| str::from_utf8(message.text).expect("text"));
         let letter = |op: &Op<()>| match op {
             Op::Send { .. } => messages.next().expect("one for each"),
             Op::Presence { .. } => "+",
@@ -348,7 +371,7 @@ pub(super) mod tests {
             }
             Err(_) => String::from_utf8(text.to_vec()).expect("text"),
         };
-        batch.messages().map(|(_, text, policy)| (payload(text), policy.drop_policy)).collect()
+        batch.messages().map(|message| (payload(message.text), message.policy.drop_policy)).collect()
     }
 
     fn changes() -> Batch<()> {

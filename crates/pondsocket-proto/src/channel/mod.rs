@@ -28,8 +28,11 @@ mod recipients;
 mod remote_members;
 
 pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
-pub use batch::{Audience, Batch, Listener, Lists};
-pub use core::{Accepted, Channel, ChannelLimits, Full, Join, LocalTarget, Published, Refused, Removal, Step};
+pub use batch::{Audience, Batch, BatchMessage, Listener, Lists};
+pub use core::{
+    Accepted, CatchUp, CatchUpLimits, Channel, ChannelLimits, Full, Join, LocalTarget, Published, Refused, Removal,
+    Step,
+};
 pub use delivery_policy::{DeliveryPolicy, DropPolicy, SlowClient};
 pub use history::{GapReason, HistoryRules, Progress, Proof, Recovery, ResumeRequest, Ring, SavedMessage, SavedRing};
 pub use local_members::{Departure, LocalMembers, Lost, Member, Membership, NotMember, Seats, Slot};

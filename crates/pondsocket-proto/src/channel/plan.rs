@@ -2,6 +2,7 @@ use std::ops::Range;
 
 use super::batch::Op;
 use super::{Audience, Batch, DropPolicy, Reception, Recipients, Slot};
+use crate::position::Position;
 
 /// The shared part of a batch that a recipient gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -188,6 +189,8 @@ struct Track<B> {
     buffer: B,
     /// The position behind each operation.
     ends: Vec<End>,
+    /// The place in the history of each operation's message. Empty if none is kept.
+    kept: Vec<Option<Position>>,
     /// The runs of the whole track.
     whole: Vec<Run<B>>,
 }
@@ -200,7 +203,8 @@ struct End {
     drop_policy: DropPolicy,
 }
 
-/// A run of whole frames within one buffer which share one drop policy.
+/// A run of whole frames within one buffer which share one drop policy. Either none of them is kept, or all are, at
+/// successive positions.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Run<B> {
     /// The buffer, shared by all recipients.
@@ -211,6 +215,8 @@ pub struct Run<B> {
     pub frames: u32,
     /// The drop policy of the frames.
     pub drop_policy: DropPolicy,
+    /// The position of the first frame, if the frames are kept in the history of the channel.
+    pub kept: Option<Position>,
 }
 
 impl<B: AsRef<[u8]>> Run<B> {
@@ -311,7 +317,7 @@ impl<B: AsRef<[u8]> + Clone> Track<B> {
         let mut frames = 0;
         for (index, op) in batch.ops.iter().enumerate() {
             let mut drop_policy = DropPolicy::Never;
-            if let Op::Send { to, text, policy } = op {
+            if let Op::Send { to, text, policy, .. } = op {
                 drop_policy = policy.drop_policy;
                 if let Some(same) = framed.map(|framed| framed.of(index)).filter(|same| !same.is_empty()) {
                     bytes.extend_from_slice(same);
@@ -324,7 +330,10 @@ impl<B: AsRef<[u8]> + Clone> Track<B> {
             // For every operation, also without a frame: a piece is found by the numbers of its operations.
             ends.push(End { bytes: bytes.len() as u32, frames, drop_policy });
         }
-        let mut track = Track { buffer: share(bytes), ends, whole: Vec::new() };
+        let position = |op: &Op<R>| if let Op::Send { position, .. } = op { *position } else { None };
+        let keeps = batch.ops.iter().any(|op| position(op).is_some());
+        let kept = if keeps { batch.ops.iter().map(position).collect() } else { Vec::new() };
+        let mut track = Track { buffer: share(bytes), ends, kept, whole: Vec::new() };
         track.whole = track.runs(0, track.ends.len()).collect();
         track
     }
@@ -341,7 +350,7 @@ impl<B: AsRef<[u8]> + Clone> Track<B> {
             End { bytes: bytes.len() as u32, frames, drop_policy: DropPolicy::Never }
         });
         let ends = ends.collect();
-        Track { buffer: share(bytes), ends, whole: Vec::new() }
+        Track { buffer: share(bytes), ends, kept: Vec::new(), whole: Vec::new() }
     }
 
     /// The frames of the operations from the `from`-th up to, not including, the `to`-th.
@@ -351,13 +360,25 @@ impl<B: AsRef<[u8]> + Clone> Track<B> {
             // Operations without a frame in this track have no policy that matters, and do not end a run.
             let first = (from..to).find(|op| self.before(op + 1).0 > bytes)?;
             let drop_policy = self.ends[first].drop_policy;
-            let other =
-                |op: &usize| self.before(*op).0 < self.before(op + 1).0 && self.ends[*op].drop_policy != drop_policy;
+            let kept = self.position(first);
+            let mut follows = kept;
+            let other = |op: &usize| {
+                if self.before(*op).0 == self.before(op + 1).0 {
+                    return false;
+                }
+                follows = follows.map(|Position { epoch, offset }| Position { epoch, offset: offset + 1 });
+                self.ends[*op].drop_policy != drop_policy || self.position(*op) != follows
+            };
             let next = (first + 1..to).find(other).unwrap_or(to);
             let (end, last) = self.before(next);
             from = next;
-            Some(Run { buffer: self.buffer.clone(), range: bytes..end, frames: last - frames, drop_policy })
+            Some(Run { buffer: self.buffer.clone(), range: bytes..end, frames: last - frames, drop_policy, kept })
         })
+    }
+
+    /// The place in the history of the message of an operation.
+    fn position(&self, op: usize) -> Option<Position> {
+        self.kept.get(op).copied().flatten()
     }
 
     /// The frame of one operation, or nothing.

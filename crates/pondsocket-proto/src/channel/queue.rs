@@ -89,6 +89,14 @@ impl<R> Queue<R> {
         text
     }
 
+    /// Notes that the last message is kept at a position.
+    pub(super) fn keep(&mut self, position: Position) {
+        if let Some(last) = self.portions.back_mut() {
+            last.keep(position);
+        }
+        self.reach(position);
+    }
+
     /// Notes that the last portion ends at this position of the history.
     pub(super) fn reach(&mut self, position: Position) {
         if let Some(last) = self.portions.back_mut() {
@@ -211,7 +219,7 @@ mod tests {
         }
         let mut portions = Vec::new();
         while !queue.is_empty() {
-            portions.push(queue.take().messages().map(|(_, text, _)| text.len()).collect());
+            portions.push(queue.take().messages().map(|message| message.text.len()).collect());
         }
         portions
     }

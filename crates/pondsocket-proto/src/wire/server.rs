@@ -149,6 +149,12 @@ pub fn acknowledge_resume(out: &mut Vec<u8>, channel: &str, request_id: &str, po
     put(out, &["}}"]);
 }
 
+/// Messages up to this position are missing, for this reason, in a channel that the client is in (docs/protocol.md, Gaps).
+pub fn resync(out: &mut Vec<u8>, channel: &str, request_id: &str, position: Position, gap: &str) {
+    begin(out, Action::System, "RESYNC", channel, request_id);
+    put(out, &[r#"{"position":""#, RequestId::from(position).as_str(), r#"","gap":""#, gap, r#""}}"#]);
+}
+
 /// A broadcast that is kept (docs/protocol.md, Positions). The payload carries the position under the key `stamp`, if there
 /// is one: behind its other entries, because of entries of the same key parsers take the last one, and the others may come
 /// from a client whose payload is passed on.

@@ -28,6 +28,7 @@
 
 mod connection;
 mod event;
+mod gap;
 mod join;
 mod leave;
 mod outgoing;
@@ -36,10 +37,12 @@ mod route;
 
 pub use connection::{Connected, ConnectionContext};
 pub use event::EventContext;
+pub use gap::GapContext;
 pub use join::{JoinContext, Joined};
 pub use leave::{LeaveContext, LeaveReason};
 pub use outgoing::{Outgoing, OutgoingContext, Replacement};
 
 pub(crate) use event::{Call, ChannelMembership, EventMessage};
+pub(crate) use gap::GapMessages;
 pub(crate) use outgoing::OutgoingMessage;
 pub(crate) use recovery::JoinHistory;

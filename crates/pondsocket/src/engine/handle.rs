@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{Assigns, DropPolicy, Proof, Run};
+use pondsocket_proto::channel::{Assigns, CatchUpLimits, DropPolicy, Proof, Run};
 use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::Json;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::engine::closing::{Close, Closure, ConnectionState};
 use crate::engine::framing::Framing;
 use crate::engine::live::{Reached, Recipient};
-use crate::engine::outbox::{Bounds, Lag, Outbox, OutboxLimits, Pushed, RoomWait, Writer};
+use crate::engine::outbox::{Bounds, CaughtUp, Hole, Lag, Outbox, OutboxLimits, Pushed, RoomWait, Source, Writer};
 use crate::engine::sessions::{ConnectionSession, SessionConnection};
 use crate::engine::socket::Io;
 use crate::engine::sync::Mutex;
@@ -118,7 +118,8 @@ impl ConnectionHandle {
                 | CloseReason::Memory
                 | CloseReason::Silent
                 | CloseReason::Stalled
-                | CloseReason::Superseded,
+                | CloseReason::Superseded
+                | CloseReason::Gap,
                 _,
             )) => true,
         }
@@ -221,10 +222,6 @@ impl ConnectionHandle {
     fn push(&self, push: impl FnOnce(&mut Outbox, Bounds) -> Result<Pushed, Closure>) -> PushEffects {
         let mut outbox = self.outbox.lock();
         let pushed = push(&mut outbox, self.limits.bounds);
-        if pushed.as_ref().is_ok_and(|pushed| pushed.dropped.broadcasts() > 0) {
-            // Frames do not know their positions, so nothing is proven from here on. The client gets all of it again.
-            self.with_proof(Proof::lose);
-        }
         let wake = matches!(pushed, Ok(Pushed { wake: true, .. }));
         // Cloned only if it is needed: a clone writes the reference count of the task, which other threads use.
         let task = if wake { outbox.waker.clone() } else { None };
@@ -383,22 +380,25 @@ impl ConnectionHandle {
 
     /// Writes the queued frames: to the socket that the outbox holds, or to `io` if only the connection's task can write. If
     /// the body of a response takes them, wakes the body instead. Ready when nothing is queued; pending while the peer
-    /// accepts nothing. `wrote` is set if the peer has accepted bytes.
+    /// accepts nothing. A hole at the front is for the caller to fill. `wrote` is set if the peer has accepted bytes.
     pub(crate) fn poll_flush(
         &self,
         cx: &mut Context<'_>,
         mut io: Option<&mut dyn Io>,
         wrote: &mut bool,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<Flushed>> {
         loop {
             // Held across the write, which does not wait: a drop policy must not drop a frame while it is being written.
             let mut outbox = self.outbox.lock();
             if outbox.is_empty() {
                 drop(outbox);
                 return match io {
-                    Some(io) if *wrote => Pin::new(io).poll_flush(cx),
-                    _ => Poll::Ready(Ok(())),
+                    Some(io) if *wrote => Pin::new(io).poll_flush(cx).map_ok(|()| Flushed::All),
+                    _ => Poll::Ready(Ok(Flushed::All)),
                 };
+            }
+            if let Some(hole) = outbox.hole() {
+                return Poll::Ready(Ok(Flushed::UpTo(hole)));
             }
             if let Some((body, took)) = outbox.notify_body() {
                 drop(outbox);
@@ -431,6 +431,27 @@ impl ConnectionHandle {
         }
     }
 
+    /// The most that fills a hole at once: half of what may wait.
+    pub(crate) fn catch_up_limits(&self) -> CatchUpLimits {
+        let Bounds { frames, bytes, .. } = self.limits.bounds;
+        CatchUpLimits { messages: frames / 2, bytes: bytes / 2 }
+    }
+
+    /// Puts messages in the place of those of the front hole up to an offset. Called by the connection's task alone.
+    pub(crate) fn fill(&self, hole: &Hole, up_to: u64, messages: &[CaughtUp]) {
+        let run = |part: &[CaughtUp]| {
+            let mut frames = Vec::new();
+            part.iter().for_each(|message| self.framing.encode(&message.text, &mut frames));
+            let buffer = counted(&self.limits.memory, frames);
+            let CaughtUp { drop_policy, position, .. } = part[0];
+            Run { range: 0..buffer.len(), buffer, frames: part.len() as u32, drop_policy, kept: position }
+        };
+        let runs: Vec<_> = messages.chunk_by(CaughtUp::is_followed_by).map(run).collect();
+        let mut outbox = self.outbox.lock();
+        outbox.fill(hole, up_to, &runs);
+        self.report(&mut outbox);
+    }
+
     /// Takes queued bytes, for the body of an HTTP response. `None` at the end of the stream.
     pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut outbox = self.outbox.lock();
@@ -450,11 +471,11 @@ impl ConnectionHandle {
         &self,
         outbox: &mut Outbox,
         bounds: Bounds,
-        (channel, position): (u64, Position),
+        (source, position): (Source<'_>, Position),
         runs: &[Run<Bytes>],
         session: &ConnectionSession,
     ) -> Result<Pushed, Closure> {
-        let pushed = outbox.deliver(channel, runs, bounds, Instant::now)?;
+        let pushed = outbox.deliver(source, runs, bounds, Instant::now)?;
         if !pushed.accepted {
             return Ok(pushed);
         }
@@ -464,8 +485,8 @@ impl ConnectionHandle {
         let Some(ping) = number.and_then(|number| self.framing.numbered_ping(number)) else { return Ok(pushed) };
         // Behind the messages: written at once if they were, and else queued like them.
         let buffer = Bytes::from(ping);
-        let run = Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::Never };
-        let mut with_ping = outbox.deliver(channel, &[run], bounds, Instant::now)?;
+        let run = Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::Never, kept: None };
+        let mut with_ping = outbox.deliver(source, &[run], bounds, Instant::now)?;
         if let (false, Some(number)) = (with_ping.accepted, number) {
             // The messages have filled the outbox. The next delivery that is accepted brings another ping.
             proof.withdraw(number);
@@ -505,6 +526,15 @@ impl SessionConnection for ConnectionHandle {
     }
 }
 
+/// The outcome of a flush.
+#[derive(Debug)]
+pub(crate) enum Flushed {
+    /// Everything is written.
+    All,
+    /// Everything ahead of this hole is.
+    UpTo(Hole),
+}
+
 /// The outcome of a push into the outbox, and the tasks to be woken.
 struct PushEffects {
     pushed: Result<Pushed, Closure>,
@@ -522,10 +552,10 @@ impl Recipient for Arc<ConnectionHandle> {
         self.id()
     }
 
-    fn deliver(&self, channel: u64, position: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
+    fn deliver(&self, source: Source<'_>, position: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
         let effects = self.push(|outbox, bounds| match (position, &self.session) {
-            (Some(position), Some(session)) => self.deliver_proven(outbox, bounds, (channel, position), runs, session),
-            _ => outbox.deliver(channel, runs, bounds, Instant::now),
+            (Some(position), Some(session)) => self.deliver_proven(outbox, bounds, (source, position), runs, session),
+            _ => outbox.deliver(source, runs, bounds, Instant::now),
         });
         let is_behind = matches!(effects.pushed, Ok(Pushed { behind: true, .. }));
         let messages = runs.iter().map(|run| run.frames as usize).sum();

@@ -16,6 +16,12 @@ use tokio::time::Instant;
 use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 
+/// The time over which the ends of connections with a gap are spread.
+const GAP_SPREAD: Duration = Duration::from_secs(5);
+
+/// The time between two of them.
+const GAP_INTERVAL: Duration = Duration::from_millis(1);
+
 /// The time between two looks at all histories.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -35,6 +41,8 @@ pub(crate) struct Histories {
     /// Woken when the limit is exceeded, and when this is dropped.
     exceeded: Arc<Notify>,
     hubs: Mutex<Vec<Weak<dyn HistoryHub>>>,
+    /// The time at which the next connection with a gap ends.
+    next_gap: Mutex<Option<Instant>>,
     /// The task; `None` before the first history.
     task: Mutex<Option<JoinHandle<()>>>,
     pub(crate) runtime: KnownRuntime,
@@ -111,6 +119,7 @@ impl Histories {
             max_ghosts,
             exceeded: Arc::default(),
             hubs: Mutex::new(Vec::new()),
+            next_gap: Mutex::new(None),
             task: Mutex::new(None),
             runtime: KnownRuntime::default(),
         }
@@ -139,6 +148,15 @@ impl Histories {
     /// The account of the ghosts of a channel.
     pub(crate) fn ghost_account(self: &Arc<Self>) -> GhostAccount {
         GhostAccount { histories: Arc::clone(self), count: 0 }
+    }
+
+    /// The time at which a connection with a gap ends: at once, or up to [`GAP_SPREAD`] later if others do, so that their
+    /// clients do not all come back at the same moment.
+    pub(crate) fn gap_ends_at(&self, now: Instant) -> Instant {
+        let mut next = self.next_gap.lock();
+        let at = next.filter(|next| *next > now && *next < now + GAP_SPREAD).unwrap_or(now);
+        *next = Some(at + GAP_INTERVAL);
+        at
     }
 
     /// The account of a new history.
@@ -254,5 +272,20 @@ impl GhostAccount {
 impl Drop for GhostAccount {
     fn drop(&mut self) {
         self.set(0);
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_with_a_gap_end_one_after_the_other_and_a_single_one_at_once() {
+        let (histories, start) = (Histories::new(0, 0), Instant::now());
+        let after = |now: Instant| histories.gap_ends_at(now) - now;
+        assert_eq!([(); 3].map(|()| after(start).as_millis()), [0, 1, 2]);
+        let latest = (0..20_000).map(|_| after(start)).max();
+        assert!(latest < Some(GAP_SPREAD) && latest > Some(GAP_SPREAD - 2 * GAP_INTERVAL), "{latest:?}");
+        assert_eq!(after(start + 2 * GAP_SPREAD), Duration::ZERO);
     }
 }

@@ -9,14 +9,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 pub(crate) use crate::cluster::BoxFuture;
-use crate::context::{Connected, ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
+use crate::context::{Connected, ConnectionContext, EventContext, GapContext, JoinContext, Joined, LeaveContext};
 use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::extract::Extractors;
 use crate::middleware::{Both, Layer, WithLayer};
 use crate::pond::states::States;
 
-/// The first argument of a handler: the request of a client to connect or to join, an event, or a leave.
+/// The first argument of a handler: the request of a client to connect or to join, an event, a leave, or a gap.
 pub trait Context: Send + Sync + Sized + 'static + sealed::Sealed {
     /// The result of the handler.
     type Answer: Send + 'static;
@@ -43,7 +43,7 @@ pub(crate) mod sealed {
 /// The return types of a handler of this context.
 ///
 /// A connection handler returns `Result<Connected>` and a join handler `Result<Joined>`, so that one which never
-/// decides does not compile. Event and leave handlers return `()`, `Result<()>` or `Result<Delivery>`.
+/// decides does not compile. Event, leave and gap handlers return `()`, `Result<()>` or `Result<Delivery>`.
 #[diagnostic::on_unimplemented(
     message = "a handler of `{C}` cannot return `{Self}`",
     note = "connection handlers return `Result<Connected>`, join handlers `Result<Joined>`, event and leave handlers \
@@ -90,7 +90,7 @@ macro_rules! answers {
     };
 }
 
-answers!(EventContext, LeaveContext);
+answers!(EventContext, LeaveContext, GapContext);
 
 /// An async function or closure that takes the context, and optionally extractors after it (see
 /// [`extract`](crate::extract)). `M` is a marker, made of the extractors.

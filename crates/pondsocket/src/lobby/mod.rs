@@ -7,7 +7,7 @@ use pondsocket_proto::channel::{HistoryRules, SlowClient};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::{Match, Pattern};
 
-use crate::context::{ConnectionContext, EventContext, JoinContext, Joined, LeaveContext};
+use crate::context::{ConnectionContext, EventContext, GapContext, JoinContext, Joined, LeaveContext};
 use crate::error::{Error, OrPanic, Result};
 use crate::handler::dispatch::{Dispatch, HandlerFuture, Routes};
 use crate::handler::guard;
@@ -49,6 +49,7 @@ pub(crate) struct LobbyInner {
     /// an entry. Until then every message has the default policy, and no lock is taken to find that out.
     is_particular: AtomicBool,
     leave: RwLock<Option<Erased<LeaveContext>>>,
+    gap: RwLock<Option<Erased<GapContext>>>,
     history: RwLock<Option<KeptHistory>>,
     /// Set once `history` has rules, so that other lobbies take no lock to find out.
     keeps_history: AtomicBool,
@@ -151,6 +152,30 @@ impl Lobby {
     pub fn on_leave<M>(&self, handler: impl Handler<LeaveContext, M>) -> &Self {
         let handler = erase(handler, &self.0.states);
         *self.0.leave.write().unwrap_or_else(PoisonError::into_inner) = Some(handler);
+        self
+    }
+
+    /// Handles the gaps of members that stay connected: a client read so slowly that messages which were to be sent later
+    /// from the history are not kept any more. It is not called for clients that send their position, which are told
+    /// themselves (docs/protocol.md, Gaps). Without a handler, or if it fails, the connection ends with 1012: the client
+    /// connects and joins again. A later registration replaces an earlier one.
+    ///
+    /// ```
+    /// # use pondsocket::{GapContext, Lobby, Result};
+    /// # async fn load(_: &str) -> Result<serde_json::Value> { Ok(serde_json::json!({})) }
+    /// # fn register(chat: &Lobby) {
+    /// chat.on_gap(async |ctx: GapContext| {
+    ///     let snapshot = load(ctx.channel().name()).await?;
+    ///     ctx.send("snapshot", &snapshot)
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If a [`State`](crate::State) is missing.
+    pub fn on_gap<M>(&self, handler: impl Handler<GapContext, M>) -> &Self {
+        let handler = erase(handler, &self.0.states);
+        *self.0.gap.write().unwrap_or_else(PoisonError::into_inner) = Some(handler);
         self
     }
 
@@ -280,6 +305,7 @@ impl LobbyInner {
             slow_clients: RwLock::default(),
             is_particular: AtomicBool::new(false),
             leave: RwLock::new(None),
+            gap: RwLock::new(None),
             history: RwLock::new(None),
             keeps_history: AtomicBool::new(false),
             presence_grace: AtomicU64::new(0),
@@ -325,6 +351,12 @@ impl LobbyInner {
         // Layers run also without a leave handler.
         let handler = handler.unwrap_or_else(|| Arc::new(|_| Box::pin(std::future::ready(Ok(())))));
         let handler = self.outer.leave.around(self.layers.leave.around(handler));
+        Some(guard::call(|| handler(ctx)))
+    }
+
+    /// Runs the gap handler; `None` if there is none.
+    pub(crate) fn gap(&self, ctx: GapContext) -> Option<BoxFuture<'static, Result<()>>> {
+        let handler = self.gap.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         Some(guard::call(|| handler(ctx)))
     }
 

@@ -1,6 +1,7 @@
 //! Delivery under load, and the limits of what one client can do to others.
 
 mod bad_input;
+mod catch_up;
 mod isolation;
 mod limits;
 mod memory;

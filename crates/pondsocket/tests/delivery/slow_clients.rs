@@ -79,7 +79,7 @@ impl SlowClientServer {
 }
 
 /// 16 KiB that hardly shrink in compression.
-fn filler(seed: usize) -> String {
+pub(super) fn filler(seed: usize) -> String {
     let mut state = seed as u64 + 1;
     let next = |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -90,14 +90,14 @@ fn filler(seed: usize) -> String {
 
 /// The kinds of connection of a client that reads only on request of the test.
 #[derive(Clone, Copy, Debug)]
-enum Over {
+pub(super) enum Over {
     Tcp,
     Memory,
     Deflate,
 }
 
 #[expect(clippy::large_enum_variant, reason = "a test has one or two of them")]
-enum Slow {
+pub(super) enum Slow {
     Tcp(Box<Peer>),
     Memory(WebSocketStream<DuplexStream>),
     Deflate(TcpStream),
@@ -106,18 +106,32 @@ enum Slow {
 impl Slow {
     /// Connects and joins `/room/1`.
     async fn join(over: Over, served: &SlowClientServer, address: SocketAddr) -> Slow {
-        let mut slow = match over {
-            Over::Tcp => Slow::Tcp(Box::new(Peer::connect_narrow(address, "/", 4096).await)),
-            Over::Memory => Slow::Memory(connect_in_memory(&served.pond, "/", 4096).await),
-            Over::Deflate => Slow::Deflate(deflated(address).await),
-        };
-        slow.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/room/1", "join").await;
-        while slow.next().await["requestId"] != "join" {}
+        let mut slow = Slow::connect(over, &served.pond, address, "/").await;
+        slow.join_with("/room/1", json!({})).await;
         slow
     }
 
-    async fn send(&mut self, action: &str, event: &str, channel: &str, id: &str) {
-        let message = json!({ "action": action, "event": event, "channelName": channel, "requestId": id, "payload": { "id": id } });
+    pub(super) async fn connect(over: Over, pond: &PondSocket, address: SocketAddr, path: &str) -> Slow {
+        match over {
+            Over::Tcp => Slow::Tcp(Box::new(Peer::connect_narrow(address, path, 4096).await)),
+            Over::Memory => Slow::Memory(connect_in_memory(pond, path, 4096).await),
+            Over::Deflate => Slow::Deflate(deflated(address, path).await),
+        }
+    }
+
+    /// Joins a channel, and drops what it receives up to the acknowledgement.
+    pub(super) async fn join_with(&mut self, channel: &str, payload: Value) {
+        self.send_with("JOIN_CHANNEL", "JOIN_CHANNEL", channel, ("join", payload)).await;
+        while self.next().await["requestId"] != "join" {}
+    }
+
+    pub(super) async fn send(&mut self, action: &str, event: &str, channel: &str, id: &str) {
+        self.send_with(action, event, channel, (id, json!({ "id": id }))).await;
+    }
+
+    async fn send_with(&mut self, action: &str, event: &str, channel: &str, (id, payload): (&str, Value)) {
+        let message =
+            json!({ "action": action, "event": event, "channelName": channel, "requestId": id, "payload": payload });
         let text = message.to_string();
         match self {
             Slow::Tcp(peer) => peer.text(&text).await,
@@ -140,7 +154,7 @@ impl Slow {
     }
 
     /// The next message, which must be whole.
-    async fn next(&mut self) -> Value {
+    pub(super) async fn next(&mut self) -> Value {
         let text = match self {
             Slow::Tcp(peer) => return peer.next().await,
             Slow::Memory(socket) => loop {
@@ -155,12 +169,12 @@ impl Slow {
     }
 
     /// Sends a request, and returns all messages up to its reply.
-    async fn catch_up(&mut self, id: &str) -> Vec<Value> {
+    pub(super) async fn catch_up(&mut self, id: &str) -> Vec<Value> {
         self.send("BROADCAST", "echo", "/room/1", id).await;
         self.until(id).await
     }
 
-    async fn until(&mut self, id: &str) -> Vec<Value> {
+    pub(super) async fn until(&mut self, id: &str) -> Vec<Value> {
         let mut messages = Vec::new();
         loop {
             let message = self.next().await;
@@ -173,13 +187,15 @@ impl Slow {
 }
 
 /// A connection with compressed messages (RFC 7692).
-async fn deflated(address: SocketAddr) -> TcpStream {
+async fn deflated(address: SocketAddr, path: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("any size is possible");
     let mut stream = socket.connect(address).await.expect("it listens");
-    let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-        Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await.expect("it reads");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -222,7 +238,7 @@ fn numbers(messages: &[Value], event: &str) -> Vec<usize> {
     ours.map(|message| message["payload"]["number"].as_u64().expect("a number") as usize).collect()
 }
 
-const EVERYWHERE: [Over; 3] = [Over::Tcp, Over::Memory, Over::Deflate];
+pub(super) const EVERYWHERE: [Over; 3] = [Over::Tcp, Over::Memory, Over::Deflate];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drop_oldest_keeps_the_order_and_the_newest_messages() {

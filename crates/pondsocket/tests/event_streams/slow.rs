@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pondsocket::{EndpointOptions, Options, SlowClient};
+use pondsocket::{EndpointOptions, History, Options, SlowClient};
 use serde_json::json;
 use testkit::{EventPeer, Peer, eventually};
 use tokio::time::Instant;
@@ -85,4 +85,20 @@ async fn the_oldest_broadcasts_are_dropped_if_the_policy_says_so() {
         numbers.push(stalled.until("filler").await["payload"]["number"].as_u64().expect("a number"));
     }
     assert!(numbers.len() < 200 && numbers.is_sorted(), "{numbers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_kept_come_later_and_in_order() {
+    let served = served_with(Options::default().outbox_bytes(64 << 20).send_channel_buffer(8)).await;
+    served.lobby.history(History::new().bytes(64 << 20));
+    let own = EndpointOptions { slow_client: Some(SlowClient::DropNewest), ..Default::default() };
+    let served = StreamServer { endpoint: served.endpoint.clone().options(own), ..served };
+    let (mut stalled, mut healthy) = stalled_and_healthy(&served).await;
+    fill(&served, &mut healthy, 0..200).await;
+    assert!(served.pond.snapshot().endpoints[0].waiting_messages <= 9);
+    for number in 0..200 {
+        assert_eq!(stalled.until("filler").await["payload"]["number"], number);
+    }
+    assert_eq!(served.counted.of("message_dropped"), Vec::<String>::new());
+    assert!(!served.counted.of("channel_caught_up").is_empty());
 }

@@ -45,6 +45,7 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
     ),
     ("context/join", "endpoint/inner", "the same"),
     ("context/leave", "endpoint/inner", "the same"),
+    ("context/gap", "endpoint/inner", "the same"),
     ("context/join", "lobby", "a join is accepted for a lobby, whose handlers are called with contexts"),
     ("context/leave", "lobby", "the same"),
     ("pond/host", "endpoint/inner", "what other nodes ask for is done to the endpoint that has the channel"),
@@ -52,6 +53,7 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
     ("handler", "context/connection", "the answers of handlers are those that contexts are answered with"),
     ("handler", "context/event", "the same"),
     ("handler", "context/leave", "the same"),
+    ("handler", "context/gap", "the same"),
     ("handler", "extract", "a handler takes what can be extracted from its context"),
     ("handler", "middleware", "a handler can be wrapped in layers, which are handlers"),
 ];

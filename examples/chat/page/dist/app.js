@@ -1395,6 +1395,11 @@ var Resume = class {
         if (isUpTo(position, this.params.$resume)) return;
         this.params.$resume = position;
       } else if (event === "ACKNOWLEDGE" && payload.position) this.#acknowledged(payload);
+      else if (event === "RESYNC" && payload.position && payload.gap) {
+        this.params.$resume = payload.position;
+        this.#onGap(payload.gap);
+        return;
+      }
       handle(event, payload);
     };
   }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::{Channel, Full, Published};
 use crate::channel::batch::Op;
 use crate::channel::history::{Exclusion, GapReason, HistoryRules, KeptMessage, Recovery, ResumeRequest, Ring};
-use crate::channel::{Audience, DeliveryPolicy, LocalTarget, Seats, Slot};
-use crate::id::UserId;
+use crate::channel::{Audience, DeliveryPolicy, Listener, LocalTarget, Seats, Slot};
+use crate::id::{ConnectionId, UserId};
+use crate::position::Position;
 use crate::wire::{Resume, server};
 
 impl<R> Channel<R> {
@@ -70,7 +71,7 @@ impl<R> Channel<R> {
         };
         if members > 0 {
             ring.append(queue.send(audience, policy, write), policy, excluded);
-            queue.reach(position);
+            queue.keep(position);
         } else {
             // Nobody receives it now. Those who are away may resume.
             let mut text = Vec::new();
@@ -182,6 +183,75 @@ impl<R> Channel<R> {
                 }
             }
         }
+    }
+}
+
+/// The most that a connection takes of a history at once: at least one message.
+#[derive(Clone, Copy, Debug)]
+pub struct CatchUpLimits {
+    /// The most messages.
+    pub messages: usize,
+    /// The most bytes of their texts.
+    pub bytes: usize,
+}
+
+/// Kept messages for a connection that had no room for them.
+#[derive(Debug, Default)]
+pub struct CatchUp {
+    /// The messages in order, each with its position and its text.
+    pub messages: Vec<(Position, Vec<u8>, DeliveryPolicy)>,
+    /// The offset up to which these are all messages for the connection.
+    pub up_to: u64,
+    /// The member, if the connection is in the channel.
+    pub listener: Option<Listener>,
+}
+
+impl<R> Channel<R> {
+    /// The member with a connection of this user, for an outgoing handler; `None` if the connection is not in the channel.
+    pub fn listener_of(&self, user: &UserId, connection: ConnectionId) -> Option<Listener> {
+        let seats = &self.local.member(user.as_str())?.seats;
+        let slot = seats.as_slice().iter().copied().find(|slot| self.local.is_seated(*slot, connection))?;
+        self.local.listener(slot)
+    }
+
+    /// Copies the kept messages from a position up to the offset `last`, as many as the limits allow, for a connection that
+    /// had no room for them when they were sent. Messages that were not for it are left out.
+    ///
+    /// # Errors
+    /// The reason for which the first of them is not kept any more.
+    pub fn catch_up(
+        &mut self,
+        (user, connection): (&UserId, ConnectionId),
+        from: Position,
+        last: u64,
+        limits: CatchUpLimits,
+    ) -> Result<CatchUp, GapReason> {
+        let listener = self.listener_of(user, connection);
+        let ring = self.history.as_deref_mut().ok_or(GapReason::Epoch)?;
+        let after = ring.resume(Position { offset: from.offset.saturating_sub(1), ..from })?;
+        ring.touch();
+        // Not `is_missed`, which is for a user that has been away: this connection was there when they were sent.
+        let is_own = |excluded: Option<&Exclusion>| match excluded {
+            None => false,
+            Some(Exclusion::User(other)) => other == user,
+            Some(Exclusion::Connection(_, _, other)) => *other == connection,
+        };
+        let (mut caught_up, mut bytes) = (CatchUp { up_to: last, listener, ..CatchUp::default() }, 0);
+        for (offset, entry) in ring.after(after).take_while(|(offset, _)| *offset <= last) {
+            if is_own(entry.excluded.as_deref()) {
+                continue;
+            }
+            let is_full = caught_up.messages.len() >= limits.messages || bytes + entry.length() > limits.bytes;
+            if is_full && !caught_up.messages.is_empty() {
+                caught_up.up_to = offset - 1;
+                break;
+            }
+            let mut text = Vec::with_capacity(entry.length());
+            ring.write(entry, &mut text);
+            bytes += text.len();
+            caught_up.messages.push((Position { offset, ..from }, text, entry.policy));
+        }
+        Ok(caught_up)
     }
 }
 

@@ -13,6 +13,7 @@ mod membership;
 mod messages;
 mod presence;
 
+pub use history::{CatchUp, CatchUpLimits};
 pub use membership::{Accepted, Join, Removal, Step};
 pub use messages::{LocalTarget, Published};
 
@@ -293,7 +294,8 @@ mod tests {
         assert!(!before.is_filtered() && before.listener(slot).is_none());
         let batch = channel.take();
         assert!(batch.is_filtered());
-        let messages: Vec<_> = batch.messages().map(|(_, text, policy)| (text.to_vec(), policy.drop_policy)).collect();
+        let messages: Vec<_> =
+            batch.messages().map(|message| (message.text.to_vec(), message.policy.drop_policy)).collect();
         assert_eq!(messages, [(broadcast_text("x"), filtered.drop_policy), (broadcast_text("y"), DropPolicy::Never)]);
         let listener = batch.listener(slot).expect("seated");
         assert_eq!((listener.connection, listener.user.as_str()), (id("a1"), "a"));

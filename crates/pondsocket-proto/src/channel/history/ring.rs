@@ -190,6 +190,11 @@ impl Ring {
         self.used_at
     }
 
+    /// Notes that messages are read: histories that are in use are emptied last.
+    pub(in crate::channel) fn touch(&mut self) {
+        self.used_at = self.now;
+    }
+
     /// Keeps a message at the next position, and removes the oldest messages for it. A message that is larger than the
     /// whole history has a position, but is not kept.
     pub(in crate::channel) fn append(&mut self, text: &[u8], policy: DeliveryPolicy, excluded: Option<Exclusion>) {

@@ -475,6 +475,7 @@ impl Session {
         if let Some(subscription) = self.subscriptions.get_mut(id) {
             // The name of the live channel, so that all members share one text.
             subscription.name = name;
+            subscription.resumes = resume.is_some_and(|request| request.sent.is_none());
             subscription.membership = Some(ChannelMembership { live, slot: accepted.slot, id: accepted.membership });
         }
         Ok(())

@@ -7,6 +7,7 @@
 //! in no channel. If the server ends it, its close frame waits until each of its channels has delivered the messages that
 //! were queued for it. After the transport is closed the task goes on until all received messages have been handled.
 
+mod catch_up;
 mod deadlines;
 mod handlers;
 mod replies;
@@ -27,7 +28,7 @@ use tracing::{Span, info_span};
 
 use crate::endpoint::EndpointInner;
 use crate::engine::closing::{Close, Closure, ConnectionState, TOO_SLOW};
-use crate::engine::handle::ConnectionHandle;
+use crate::engine::handle::{ConnectionHandle, Flushed};
 use crate::engine::ids;
 use crate::engine::socket::Io;
 use crate::engine::timer::WakeUp;
@@ -264,16 +265,31 @@ impl<T: Transport> ConnectionTask<T> {
     /// Writes queued frames. Returns `true` if all are written.
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         if self.state.is_closed() {
+            self.session.gap = None;
             return false;
         }
         let mut wrote = false;
-        let flushed = self.session.handle.poll_flush(cx, self.transport.as_writer(), &mut wrote);
+        let flushed = loop {
+            let flushed = self.session.handle.poll_flush(cx, self.transport.as_writer(), &mut wrote);
+            let Poll::Ready(Ok(Flushed::UpTo(hole))) = flushed else { break flushed };
+            if !self.session.fill(&hole, cx, now) {
+                if let Some(io) = self.transport.as_writer() {
+                    // What is ahead of the hole must not wait in a buffer of the stream. A failure is found by the next write.
+                    let _ = Pin::new(io).poll_flush(cx);
+                }
+                // The client waits for the server.
+                self.deadlines.clear(Condition::Stalled);
+                return false;
+            }
+        };
+        // Not at a hole: if there was a gap, the queue was discarded since.
+        self.session.gap = None;
         match flushed {
             Poll::Ready(Err(error)) => {
                 self.lose(&error.to_string());
                 false
             }
-            Poll::Ready(Ok(())) => {
+            Poll::Ready(Ok(_)) => {
                 self.deadlines.clear(Condition::Stalled);
                 true
             }

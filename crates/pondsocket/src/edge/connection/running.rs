@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::subscription::SubscriptionId;
-use crate::context::{Call, EventContext, JoinContext, Joined};
-use crate::endpoint::EndpointInner;
+use crate::context::{Call, EventContext, GapMessages, JoinContext, Joined};
+use crate::endpoint::{EndpointInner, Live};
+use crate::engine::outbox::Hole;
 use crate::error::Result;
 use crate::handler::BoxFuture;
 use crate::handler::dispatch::HandlerFuture;
@@ -76,4 +77,20 @@ impl TaskKind {
             _ => None,
         }
     }
+}
+
+/// A gap that is not settled: the hole stays at the front of the outbox.
+pub(super) struct PendingGap {
+    pub(super) hole: Hole,
+    pub(super) live: Arc<Live>,
+    pub(super) stage: GapStage,
+    /// The time at which the handler is cancelled, or the connection ends.
+    pub(super) until: Instant,
+}
+
+pub(super) enum GapStage {
+    /// The gap handler runs.
+    Handling { future: BoxFuture<'static, Result<()>>, sent: Arc<GapMessages>, started: Option<Instant> },
+    /// The connection ends, at a time of its own if many have a gap.
+    Ending,
 }

@@ -11,7 +11,7 @@ use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
 
-use super::running::{RunningHandler, TaskKind};
+use super::running::{PendingGap, RunningHandler, TaskKind};
 use super::subscription::{Backlog, EndedMembership, QueuedRequests, Request, SubscriptionId, Subscriptions};
 use crate::context::{ChannelMembership, EventMessage};
 use crate::endpoint::{EndpointInner, EndpointSettings};
@@ -42,6 +42,8 @@ pub(crate) struct Session {
     pub(super) handled_bytes: usize,
     /// The limit for which reading is paused.
     paused: Option<ReadPause>,
+    /// The gap at the front of the outbox. Boxed, because hardly any connection ever has one.
+    pub(super) gap: Option<Box<PendingGap>>,
     /// True if a queued request was started since the last call of `take_progress`.
     progressed: bool,
     departed: bool,
@@ -78,6 +80,7 @@ impl Session {
             changed: ChangedChannels::default(),
             handled_bytes: 0,
             paused: None,
+            gap: None,
             progressed: false,
             departed: false,
             is_lost: false,
@@ -143,7 +146,8 @@ impl Session {
 
     /// The earliest deadline of a running handler.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.running.iter().map(|handler| handler.deadline).min()
+        let running = self.running.iter().map(|handler| handler.deadline);
+        running.chain(self.gap.as_ref().map(|gap| gap.until)).min()
     }
 
     /// Handles a binary message as a text, if it is UTF-8 (docs/protocol.md, Envelope).

@@ -54,7 +54,7 @@ impl Subscriptions {
         });
         // A connection is in fewer channels than a `u32` counts: `max_channels_per_connection`.
         let id = SubscriptionId(free as u32);
-        self.places[free] = Some(Subscription { name: name.clone(), membership: None, backlog: None });
+        self.places[free] = Some(Subscription { name: name.clone(), membership: None, resumes: false, backlog: None });
         if let Some(by_name) = &mut self.by_name {
             by_name.insert(name.clone(), id);
         } else if self.places.len() > COMPARED {
@@ -103,6 +103,8 @@ pub(super) struct Subscription {
     pub(super) name: ChannelName,
     /// The membership. It may have been ended by others since, which only the channel knows.
     pub(super) membership: Option<ChannelMembership>,
+    /// True if the client keeps its position itself.
+    pub(super) resumes: bool,
     /// `None` while there is no request.
     pub(super) backlog: Option<Box<Backlog>>,
 }

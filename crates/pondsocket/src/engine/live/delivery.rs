@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use pondsocket_proto::channel::{Audience, Batch, Channel, Class, Plan, Reception, Recipients, Slot};
+use pondsocket_proto::channel::{Audience, Batch, BatchMessage, Channel, Class, Plan, Reception, Recipients, Slot};
 use tokio::time::Instant;
 
 use super::fan_out::{Behind, Encodings, Part, one_frame, shared_frame};
@@ -125,7 +125,7 @@ impl<L: Rules> DeliveryTask<L> {
         }
         let Some(recipients) = &mut self.recipients else { return };
         let plan = Plan::new(&batch, recipients);
-        let mut encodings = Encodings::new(&batch, &plan, self.channel.serial, &self.channel.memory);
+        let mut encodings = Encodings::new(&batch, &plan, self.channel.source(), &self.channel.memory);
         let mut behind = Behind::default();
         let mut writes = 0;
         for private in &plan.private {
@@ -159,7 +159,7 @@ impl<L: Rules> DeliveryTask<L> {
     async fn deliver_filtered(&mut self, batch: &Batch<L::Recipient>) {
         let Some(recipients) = &self.recipients else { return };
         let mut writes = 0;
-        for (audience, text, policy) in batch.messages() {
+        for BatchMessage { to: audience, text, policy, position } in batch.messages() {
             let mut filter = self.channel.lobby.filter(text);
             let mut passed = Vec::new();
             for (slot, reception) in receptions(recipients, audience) {
@@ -172,8 +172,8 @@ impl<L: Rules> DeliveryTask<L> {
                     FilterDecision::Replace(text) => counted(&self.channel.memory, to.framing().frame(&text)),
                     FilterDecision::Block => continue,
                 };
-                let run = [one_frame(frame, policy.drop_policy)];
-                while to.deliver(self.channel.serial, None, &run) == Reached::Behind {
+                let run = [one_frame(frame, policy.drop_policy, position)];
+                while to.deliver(self.channel.source(), None, &run) == Reached::Behind {
                     self.channel.wait_for(to).await;
                 }
                 turn(&mut writes).await;

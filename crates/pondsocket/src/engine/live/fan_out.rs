@@ -11,6 +11,7 @@ use pondsocket_proto::position::Position;
 
 use super::interfaces::{Reached, Recipient};
 use crate::engine::framing::Framing;
+use crate::engine::outbox::Source;
 use crate::limits::memory::{Memory, counted};
 
 /// The part of a batch that one recipient gets.
@@ -53,34 +54,33 @@ impl<'a, R: Recipient> Behind<'a, R> {
 pub(super) struct Encodings<'a, R> {
     batch: &'a Batch<R>,
     plan: &'a Plan<R>,
-    channel: u64,
+    source: Source<'a>,
     memory: &'a Arc<Memory>,
     known: Vec<(Framing, Encoded<Bytes>)>,
 }
 
 impl<'a, R: Recipient> Encodings<'a, R> {
-    /// `channel` is the serial of the channel. Outboxes use it to find outdated presence of the same channel.
-    pub(super) fn new(batch: &'a Batch<R>, plan: &'a Plan<R>, channel: u64, memory: &'a Arc<Memory>) -> Self {
-        Encodings { batch, plan, channel, memory, known: Vec::new() }
+    pub(super) fn new(batch: &'a Batch<R>, plan: &'a Plan<R>, source: Source<'a>, memory: &'a Arc<Memory>) -> Self {
+        Encodings { batch, plan, source, memory, known: Vec::new() }
     }
 
     pub(super) fn send(&mut self, to: &R, part: Part<'_>) -> Reached {
         match part {
             Part::Pieces(pieces, all) => self.send_pieces(to, pieces, all),
             Part::Whole(class) => {
-                let (channel, position) = (self.channel, self.batch.position());
-                deliver(to, (channel, position), self.encoded(to.framing(), class, false).whole(class))
+                let (source, position) = (self.source, self.batch.position());
+                deliver(to, (source, position), self.encoded(to.framing(), class, false).whole(class))
             }
         }
     }
 
     fn send_pieces(&mut self, to: &R, pieces: &[Piece], all: bool) -> Reached {
-        let (channel, position) = (self.channel, self.batch.position().filter(|_| all));
+        let (source, position) = (self.source, self.batch.position().filter(|_| all));
         let is_tracked = pieces.iter().any(|piece| matches!(piece, Piece::Shared(Class::Tracked, _)));
         let replays = pieces.iter().any(|piece| matches!(piece, Piece::Replay(..)));
         let encoded = self.encoded(to.framing(), if is_tracked { Class::Tracked } else { Class::All }, replays);
         let runs: Vec<_> = pieces.iter().flat_map(|piece| encoded.piece(piece)).collect();
-        let reached = deliver(to, (channel, position), &runs);
+        let reached = deliver(to, (source, position), &runs);
         // A recipient that is behind has not got its part yet. Its marker follows with the part.
         if reached == Reached::Done && pieces.iter().any(|piece| matches!(piece, Piece::FlushMarker(_))) {
             to.receive_flush_marker();
@@ -121,8 +121,8 @@ impl<'a, R: Recipient> Encodings<'a, R> {
     }
 }
 
-fn deliver<R: Recipient>(to: &R, (channel, position): (u64, Option<Position>), runs: &[Run<Bytes>]) -> Reached {
-    if runs.is_empty() { Reached::Done } else { to.deliver(channel, position, runs) }
+fn deliver<R: Recipient>(to: &R, (source, position): (Source<'_>, Option<Position>), runs: &[Run<Bytes>]) -> Reached {
+    if runs.is_empty() { Reached::Done } else { to.deliver(source, position, runs) }
 }
 
 /// The frame of a message that several recipients get as it is, made once for each framing.
@@ -140,13 +140,13 @@ pub(super) fn shared_frame(
     frame
 }
 
-pub(super) fn one_frame(buffer: Bytes, drop_policy: DropPolicy) -> Run<Bytes> {
-    Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy }
+pub(super) fn one_frame(buffer: Bytes, drop_policy: DropPolicy, kept: Option<Position>) -> Run<Bytes> {
+    Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy, kept }
 }
 
 #[cfg(all(test, not(pond_loom)))]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{LazyLock, Mutex};
     use std::task::Waker;
 
     use pondsocket_proto::channel::{Channel, ChannelLimits, DeliveryPolicy, Join, LocalTarget, Recipients, Slot};
@@ -177,7 +177,7 @@ mod tests {
             ConnectionId::from_u128(self.number)
         }
 
-        fn deliver(&self, _: u64, _: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
+        fn deliver(&self, _: Source<'_>, _: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
             self.kept.lock().expect("no panic").extend(runs.iter().map(|run| run.buffer.clone()));
             Reached::Done
         }
@@ -196,9 +196,14 @@ mod tests {
         fn receive_flush_marker(&self) {}
     }
 
+    static NAME: LazyLock<ChannelName> = LazyLock::new(|| ChannelName::new("/c", 8).expect("valid"));
+
+    fn source() -> Source<'static> {
+        Source { name: &NAME, serial: 1 }
+    }
+
     fn joined(members: &[&Keeper]) -> (Channel<Keeper>, Recipients<Keeper>, Vec<Slot>) {
-        let name = ChannelName::new("/c", 8).expect("valid");
-        let mut channel = Channel::new(name, ChannelLimits::default(), || 7);
+        let mut channel = Channel::new(NAME.clone(), ChannelLimits::default(), || 7);
         let (mut recipients, mut slots) = (Recipients::default(), Vec::new());
         for member in members {
             let (id, user) = (member.connection(), UserId::from(member.connection()));
@@ -219,7 +224,7 @@ mod tests {
         channel.broadcast(&LocalTarget::All, "news ".repeat(100).as_bytes(), DeliveryPolicy::BROADCAST).expect("room");
         let (batch, memory) = (channel.take(), Arc::default());
         let plan = Plan::new(&batch, &mut recipients);
-        let mut encodings = Encodings::new(&batch, &plan, 1, &memory);
+        let mut encodings = Encodings::new(&batch, &plan, source(), &memory);
         for to in &keepers {
             assert_eq!(encodings.send(to, Part::Whole(Class::All)), Reached::Done);
         }
@@ -242,7 +247,7 @@ mod tests {
         channel.broadcast(&LocalTarget::All, b"news", policy).expect("room");
         let (batch, memory) = (channel.take(), Arc::default());
         let plan = Plan::new(&batch, &mut recipients);
-        let mut encodings = Encodings::new(&batch, &plan, 1, &memory);
+        let mut encodings = Encodings::new(&batch, &plan, source(), &memory);
         for private in &plan.private {
             assert_eq!(encodings.send(&private.to, Part::Pieces(&private.pieces, private.stays)), Reached::Done);
         }

@@ -10,7 +10,7 @@ use pondsocket_proto::position::Position;
 use tokio::time::Instant;
 
 use crate::engine::framing::Framing;
-use crate::engine::outbox::RoomWait;
+use crate::engine::outbox::{RoomWait, Source};
 
 /// A connection, for the deliveries of its channels.
 pub(crate) trait Recipient: Clone + Send + Sync + 'static {
@@ -20,7 +20,7 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     fn connection(&self) -> ConnectionId;
     /// Delivers framed messages of a channel at once, unless the recipient is behind and the channel has to wait for it. It
     /// must not block. With them the recipient has all messages that are kept up to `position`.
-    fn deliver(&self, channel: u64, position: Option<Position>, runs: &[Run<Bytes>]) -> Reached;
+    fn deliver(&self, source: Source<'_>, position: Option<Position>, runs: &[Run<Bytes>]) -> Reached;
     /// Notes that the recipient has all messages that are kept up to a position.
     fn reach(&self, position: Position);
     /// Waits until a recipient that is behind has room, until `until` at most.

@@ -13,6 +13,7 @@
 //!                                              the token is returned <---(queue empty)--'
 //! ```
 
+mod catch_up;
 mod delivery;
 mod fan_out;
 mod flush;
@@ -37,6 +38,7 @@ use pondsocket_proto::wire::Resume;
 use crate::engine::history::{ChannelHistory, GhostAccount, Histories, HistoryAccount, HistoryHold};
 use crate::engine::hub::Hub;
 use crate::engine::ids;
+use crate::engine::outbox::Source;
 use crate::engine::pace::Allowance;
 use crate::engine::sync::{Mutex, MutexGuard};
 use crate::engine::timer::SharedTimer;
@@ -216,6 +218,11 @@ impl<L: Rules> LiveChannel<L> {
             histories,
             core,
         })
+    }
+
+    /// The channel, for the outboxes of its recipients.
+    fn source(&self) -> Source<'_> {
+        Source { name: &self.name, serial: self.serial }
     }
 
     /// Notifies the lobby of the first join.

@@ -123,7 +123,7 @@ impl Recipient for Member {
         ConnectionId::from_u128(self.0.number)
     }
 
-    fn deliver(&self, _: u64, _: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
+    fn deliver(&self, _: Source<'_>, _: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
         let bytes: Vec<u8> = runs.iter().flat_map(|run| run.bytes().iter().copied()).collect();
         self.take(&bytes);
         Reached::Done

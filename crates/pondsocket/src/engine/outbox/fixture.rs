@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pondsocket_proto::channel::{DropPolicy, Run, SlowClient};
+use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::ws::{self, Opcode};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::writer::BodyReader;
-use super::{Bounds, Outbox, Pushed, Writer};
+use super::{Bounds, Outbox, Pushed, Source, Writer};
 use crate::engine::closing::Closure;
 use crate::engine::framing::Framing;
 use crate::engine::pace::PacingLimits;
@@ -27,6 +28,12 @@ pub(super) fn frame(text: &str) -> Bytes {
 
 /// The moment at which everything happens, where nothing else is said.
 pub(super) static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+static NAME: LazyLock<ChannelName> = LazyLock::new(|| ChannelName::new("/c", 8).expect("valid"));
+
+pub(super) fn source(serial: u64) -> Source<'static> {
+    Source { name: &NAME, serial }
+}
 
 pub(super) fn start() -> Instant {
     *START
@@ -53,8 +60,8 @@ pub(super) fn deliver(
     policy: SlowClient,
 ) -> Pushed {
     let buffer: Bytes = texts.iter().flat_map(|text| frame(text)).collect::<Vec<_>>().into();
-    let run = Run { range: 0..buffer.len(), buffer, frames: texts.len() as u32, drop_policy };
-    outbox.deliver(channel, &[run], Bounds { policy, ..BOUNDS }, start).expect("not given up")
+    let run = Run { range: 0..buffer.len(), buffer, frames: texts.len() as u32, drop_policy, kept: None };
+    outbox.deliver(source(channel), &[run], Bounds { policy, ..BOUNDS }, start).expect("not given up")
 }
 
 pub(super) fn queued(outbox: &Outbox) -> Vec<u8> {
@@ -77,8 +84,8 @@ pub(super) fn texts(outbox: &Outbox) -> String {
 /// Delivers one frame at this time.
 pub(super) fn deliver_at(outbox: &mut Outbox, text: &str, now: Instant) -> Result<Pushed, Closure> {
     let buffer = frame(text);
-    let run = Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::SlowClient(None) };
-    outbox.deliver(1, &[run], BOUNDS, || now)
+    let run = Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::SlowClient(None), kept: None };
+    outbox.deliver(source(1), &[run], BOUNDS, || now)
 }
 
 pub(super) fn event(text: &str) -> Bytes {
@@ -136,5 +143,5 @@ pub(super) fn numbered(
     let first = sent.len();
     sent.extend((0..frames).map(|_| (channel, drop_policy)));
     let bytes: Vec<u8> = (first..sent.len()).flat_map(|number| framing.frame(number.to_string().as_bytes())).collect();
-    Run { range: 0..bytes.len(), buffer: bytes.into(), frames: frames as u32, drop_policy }
+    Run { range: 0..bytes.len(), buffer: bytes.into(), frames: frames as u32, drop_policy, kept: None }
 }

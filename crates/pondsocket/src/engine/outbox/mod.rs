@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `queue` | the queued frames, their bounds, their memory |
 //! | `shed` | the drop policies |
+//! | `holes` | the places of kept messages, which the client gets later |
 //! | `backpressure` | the channels that wait for room, and the client's credit with them |
 //! | `writer` | the writer, and its cork |
 //! | [`closing`](crate::engine::closing) | the state of the connection, and its close frame |
@@ -16,6 +17,7 @@
 mod backpressure;
 #[cfg(all(test, not(pond_loom)))]
 mod fixture;
+mod holes;
 mod queue;
 mod shed;
 mod writer;
@@ -39,7 +41,8 @@ use queue::FrameQueue;
 use writer::Output;
 
 pub(crate) use backpressure::{Lag, RoomWait};
-pub(crate) use queue::Bounds;
+pub(crate) use holes::{CaughtUp, Hole};
+pub(crate) use queue::{Bounds, Source};
 pub(crate) use shed::Dropped;
 pub(crate) use writer::{BodyReader, Writer};
 
@@ -148,7 +151,7 @@ impl Outbox {
     /// the client is behind and channels wait for it. `Err` if the client is so far behind that it has to be disconnected.
     pub(crate) fn deliver(
         &mut self,
-        channel: u64,
+        source: Source<'_>,
         runs: &[Run<Bytes>],
         bounds: Bounds,
         now: impl Fn() -> Instant,
@@ -183,7 +186,7 @@ impl Outbox {
         if before.empty {
             self.backpressure.begin(now());
         }
-        self.queue.push_runs(channel, runs, written);
+        self.queue.push_runs(source, runs, written);
         let mut pushed = self.pushed(bounds, before);
         if before.over && self.queue.is_far_over(bounds) {
             return Err(TOO_SLOW);
@@ -231,7 +234,7 @@ impl Outbox {
 impl Outbox {
     /// Writes as much as the socket accepts, if deliveries may write.
     fn write(&mut self, bounds: Bounds, now: impl Fn() -> Instant) -> io::Result<()> {
-        while !self.is_empty() {
+        while !self.is_empty() && self.hole().is_none() {
             let Writer::Socket(socket) = &self.output.writer else { return Ok(()) };
             match self.try_write_to(socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -240,6 +243,16 @@ impl Outbox {
             }
         }
         Ok(())
+    }
+
+    /// The hole at the front of the queue: nothing can be written before it is filled.
+    pub(crate) fn hole(&self) -> Option<Hole> {
+        self.queue.front_hole()
+    }
+
+    /// Fills the front hole up to an offset (see [`FrameQueue::fill`]).
+    pub(crate) fn fill(&mut self, hole: &Hole, up_to: u64, runs: &[Run<Bytes>]) {
+        self.queue.fill(hole, up_to, runs);
     }
 
     /// The next buffers to write.
@@ -280,7 +293,8 @@ impl Outbox {
         // Whole frames only, so that the body can end after any of them.
         let Some(taken) = self.queue.front_frames(BODY_TAKES) else {
             reader.wait(body);
-            return (Poll::Pending, false);
+            // Only the task can fill a hole.
+            return (Poll::Pending, !self.queue.is_empty());
         };
         reader.note_taken();
         self.advance(taken.len(), bounds, now);
@@ -407,7 +421,7 @@ mod tests {
 
     use super::fixture::{
         BOUNDS, PACING, Step, advance, any_step, deliver, deliver_at, event, frame, outbox, outbox_of_a_body, queued,
-        send, start, take,
+        send, source, start, take,
     };
     use super::*;
     use crate::metrics::CloseReason;
@@ -482,8 +496,8 @@ mod tests {
         let mut outbox = outbox_of_a_body();
         let (large, small) = ("x".repeat(2 * BODY_TAKES), "x".repeat(BODY_TAKES / 3));
         let buffer: Bytes = [event(&large), event(&small), event(&small), event(&small)].concat().into();
-        let run = Run { range: 0..buffer.len(), buffer, frames: 4, drop_policy: DropPolicy::Never };
-        outbox.deliver(1, &[run], BOUNDS, start).expect("not given up");
+        let run = Run { range: 0..buffer.len(), buffer, frames: 4, drop_policy: DropPolicy::Never, kept: None };
+        outbox.deliver(source(1), &[run], BOUNDS, start).expect("not given up");
         assert_eq!(take(&mut outbox), (Poll::Ready(Some(event(&large))), true));
         assert_eq!(take(&mut outbox), (Poll::Ready(Some([event(&small), event(&small)].concat().into())), true));
         assert!(outbox.close(Close::Immediate(TOO_SLOW)));
@@ -526,8 +540,8 @@ mod tests {
                     Step::Deliver { frames, .. } => {
                         let events: Vec<u8> =
                             (sent.len()..sent.len() + frames).flat_map(|number| event(&format!("{number} {filler}"))).collect();
-                        let run = Run { range: 0..events.len(), buffer: events.into(), frames: frames as u32, drop_policy: DropPolicy::Never };
-                        match outbox.deliver(1, &[run], bounds, || now) {
+                        let run = Run { range: 0..events.len(), buffer: events.into(), frames: frames as u32, drop_policy: DropPolicy::Never, kept: None };
+                        match outbox.deliver(source(1), &[run], bounds, || now) {
                             Ok(pushed) if pushed.accepted => sent.extend(sent.len()..sent.len() + frames),
                             Ok(pushed) => prop_assert!(pushed.behind),
                             Err(closure) => {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use pondsocket_proto::channel::{DropPolicy, Run, SlowClient};
+use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::position::Position;
 
 use crate::engine::framing::Framing;
 use crate::engine::pace::PacingLimits;
@@ -37,15 +39,38 @@ pub(crate) struct Bounds {
     pub(crate) pacing: PacingLimits,
 }
 
-/// Queued frames that follow each other in one buffer.
+/// The channel that frames come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) name: &'a ChannelName,
+    /// The number of the live channel.
+    pub(crate) serial: u64,
+}
+
+/// Queued frames that follow each other in one buffer, or a hole, which has none (see `holes`).
 #[derive(Debug)]
 pub(super) struct QueuedFrames {
     pub(super) bytes: Bytes,
     pub(super) frames: u32,
     pub(super) drop_policy: DropPolicy,
+    /// The number of the live channel; 0 for frames of the server's own, and for those that were sent past the queue of
+    /// their channel.
     pub(super) channel: u64,
+    /// The messages, if they are kept in the history of the channel. Boxed, because most are not.
+    pub(super) kept: Option<Box<KeptFrames>>,
     /// True if this outbox counts the bytes. Those of a buffer that several outboxes share are counted with the buffer.
-    own: bool,
+    pub(super) own: bool,
+}
+
+/// The messages of an entry, which the history of the channel keeps.
+#[derive(Clone, Debug)]
+pub(super) struct KeptFrames {
+    pub(super) name: ChannelName,
+    /// The position of the first one.
+    pub(super) first: Position,
+    /// The offset of the last one. Frames are at successive offsets; between those of a hole are offsets of messages that are
+    /// not for this client.
+    pub(super) last: u64,
 }
 
 /// The queue of frames.
@@ -124,25 +149,28 @@ impl FrameQueue {
         // A large frame comes from `counted`, which has reported its buffer.
         let own = bytes.len() < COPY_BELOW;
         self.own_bytes += if own { bytes.len() } else { 0 };
-        self.push(QueuedFrames { bytes, frames: 1, drop_policy: DropPolicy::Never, channel: 0, own });
+        self.push(QueuedFrames { bytes, frames: 1, drop_policy: DropPolicy::Never, channel: 0, kept: None, own });
     }
 
     /// Queues runs of frames of a batch, of which `written` bytes have been written.
-    pub(super) fn push_runs(&mut self, channel: u64, runs: &[Run<Bytes>], written: usize) {
+    pub(super) fn push_runs(&mut self, source: Source<'_>, runs: &[Run<Bytes>], written: usize) {
         let before = self.entries.len();
         for run in runs {
-            let bytes = run.buffer.slice(run.range.clone());
-            self.push(QueuedFrames { bytes, frames: run.frames, drop_policy: run.drop_policy, channel, own: false });
+            self.push(QueuedFrames::new(source, run));
         }
         // Bytes are written past the queue only while it is empty, so the written ones are at its front.
         self.remove_written(written);
         for entry in self.entries.range_mut(before..) {
-            if entry.bytes.len() < COPY_BELOW {
-                entry.bytes = Bytes::copy_from_slice(&entry.bytes);
-                entry.own = true;
-                self.own_bytes += entry.bytes.len();
-            }
+            self.own_bytes += entry.copy_small();
         }
+    }
+
+    /// Queues an entry ahead of all others.
+    pub(super) fn push_front(&mut self, mut entry: QueuedFrames) {
+        self.own_bytes += entry.copy_small();
+        self.bytes += entry.bytes.len();
+        self.frames += entry.frames;
+        self.entries.push_front(entry);
     }
 
     fn push(&mut self, entry: QueuedFrames) {
@@ -153,17 +181,18 @@ impl FrameQueue {
 
     /// The next buffers to write.
     pub(super) fn next_slices(&self) -> Vec<IoSlice<'_>> {
-        self.entries.iter().take(BUFFERS_PER_WRITE).map(|entry| IoSlice::new(&entry.bytes)).collect()
+        let ready = self.entries.iter().take_while(|entry| !entry.is_hole());
+        ready.take(BUFFERS_PER_WRITE).map(|entry| IoSlice::new(&entry.bytes)).collect()
     }
 
-    /// The queued buffer, if there is only one.
+    /// The queued buffer, if there is only one. Not a hole: the caller has asked for that.
     pub(super) fn only_buffer(&self) -> Option<&Bytes> {
         self.entries.front().filter(|_| self.entries.len() == 1).map(|entry| &entry.bytes)
     }
 
-    /// Whole frames from the front, `most` bytes at most but at least one frame; `None` if the queue is empty.
+    /// Whole frames from the front, `most` bytes at most but at least one frame; `None` if there is none at the front.
     pub(super) fn front_frames(&self, most: usize) -> Option<Bytes> {
-        let head = &self.entries.front()?.bytes;
+        let head = &self.entries.front().filter(|head| !head.is_hole())?.bytes;
         Some(head.slice(..whole_frames(self.framing, head, most)))
     }
 
@@ -191,6 +220,9 @@ impl FrameQueue {
             if self.started == 0 {
                 head.frames -= 1;
                 self.frames -= 1;
+                if let Some(kept) = &mut head.kept {
+                    kept.first.offset += 1;
+                }
             }
             if head.bytes.is_empty() {
                 self.entries.pop_front();
@@ -229,16 +261,21 @@ impl FrameQueue {
         let started = self.started;
         let Some(head) = self.entries.front_mut().filter(|_| started > 0) else { return };
         let bytes = head.bytes.split_off(started);
-        let rest = QueuedFrames { bytes, frames: head.frames - 1, ..*head };
+        let (frames, drop_policy, channel) = (head.frames - 1, head.drop_policy, head.channel);
+        let kept = head.kept.take().map(|mut kept| {
+            kept.first.offset += 1;
+            kept
+        });
+        let rest = QueuedFrames { bytes, frames, drop_policy, channel, kept, own: head.own };
         (head.frames, head.drop_policy) = (1, DropPolicy::Never);
         if rest.frames > 0 {
             self.entries.insert(1, rest);
         }
     }
 
-    /// Removes entries that have no frame left.
+    /// Removes entries that have no frame left, and are no holes.
     pub(super) fn remove_empty(&mut self) {
-        self.entries.retain(|entry| entry.frames > 0);
+        self.entries.retain(|entry| entry.frames > 0 || entry.is_hole());
     }
 
     /// Drops all frames, except the rest of one whose beginning was written: a close frame can follow only a whole frame.
@@ -249,7 +286,8 @@ impl FrameQueue {
         self.clear();
         if let Some(bytes) = rest {
             (self.started, self.own_bytes) = (started, started);
-            self.push(QueuedFrames { bytes, frames: 1, drop_policy: DropPolicy::Never, channel: 0, own: true });
+            let drop_policy = DropPolicy::Never;
+            self.push(QueuedFrames { bytes, frames: 1, drop_policy, channel: 0, kept: None, own: true });
         }
     }
 
@@ -257,6 +295,28 @@ impl FrameQueue {
     pub(super) fn clear(&mut self) {
         self.entries = VecDeque::new();
         (self.frames, self.bytes, self.own_bytes, self.started) = (0, 0, 0, 0);
+    }
+}
+
+impl QueuedFrames {
+    /// The frames of a run, in the buffer that it shares with other outboxes.
+    pub(super) fn new(source: Source<'_>, run: &Run<Bytes>) -> QueuedFrames {
+        let kept = run.kept.filter(|_| run.frames > 0).map(|first| {
+            let last = first.offset + u64::from(run.frames) - 1;
+            Box::new(KeptFrames { name: source.name.clone(), first, last })
+        });
+        let (bytes, channel) = (run.buffer.slice(run.range.clone()), source.serial);
+        QueuedFrames { bytes, frames: run.frames, drop_policy: run.drop_policy, channel, kept, own: false }
+    }
+
+    /// Copies the frames if they are few bytes. Returns the bytes that the outbox alone holds with it.
+    fn copy_small(&mut self) -> usize {
+        if self.own || self.bytes.len() >= COPY_BELOW {
+            return 0;
+        }
+        self.bytes = Bytes::copy_from_slice(&self.bytes);
+        self.own = true;
+        self.bytes.len()
     }
 }
 

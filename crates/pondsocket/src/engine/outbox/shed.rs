@@ -10,24 +10,23 @@ pub(crate) struct Dropped {
     pub(crate) outdated: usize,
     pub(crate) oldest: usize,
     pub(crate) newest: usize,
+    /// Those that the history of their channel keeps. They are not lost: the client is caught up later.
+    pub(crate) deferred: usize,
 }
 
 impl Dropped {
-    /// The number of broadcasts among them.
-    pub(crate) fn broadcasts(&self) -> usize {
-        self.oldest + self.newest
-    }
-
     pub(super) fn add(&mut self, more: Dropped) {
         self.outdated += more.outdated;
         self.oldest += more.oldest;
         self.newest += more.newest;
+        self.deferred += more.deferred;
     }
 }
 
 impl FrameQueue {
-    /// Drops frames until the queue is within its bounds: outdated presence, then the oldest broadcasts with that policy,
-    /// then the newest ones with that. A frame whose beginning was written stays.
+    /// Drops frames until the queue is within its bounds: outdated presence, then broadcasts that are kept, in whose place
+    /// holes stay, then the oldest of the other broadcasts with that policy, then the newest ones with that. A frame whose
+    /// beginning was written stays.
     pub(super) fn shed(&mut self, bounds: Bounds) -> Dropped {
         self.split_started_frame();
         let all = self.frames();
@@ -36,16 +35,20 @@ impl FrameQueue {
         if bounds.policy != SlowClient::Disconnect {
             self.shed_outdated();
         }
+        let outdated = all - self.frames();
+        let deferred = self.defer_kept(bounds);
         let current = self.frames();
         self.shed_oldest(bounds);
         let wanted = self.frames();
         self.shed_newest(bounds);
         self.remove_empty();
-        Dropped { outdated: all - current, oldest: current - wanted, newest: wanted - self.frames() }
+        Dropped { outdated, deferred, oldest: current - wanted, newest: wanted - self.frames() }
     }
 
+    /// The policy of broadcasts that are not kept.
     fn policy(&self, at: usize, bounds: Bounds) -> Option<SlowClient> {
         match self.entries[at].drop_policy {
+            _ if self.entries[at].kept.is_some() => None,
             DropPolicy::SlowClient(policy) => Some(policy.unwrap_or(bounds.policy)),
             DropPolicy::Never | DropPolicy::Outdated | DropPolicy::Partial => None,
         }
@@ -97,7 +100,7 @@ impl FrameQueue {
 
     /// Drops frames off the end of an entry until the queue is within its bounds. Frames can be told apart from the front only, so
     /// the beginnings of all of them are looked up first.
-    fn drop_last_frames(&mut self, at: usize, bounds: Bounds) {
+    pub(super) fn drop_last_frames(&mut self, at: usize, bounds: Bounds) {
         let (bytes, framing) = (self.entries[at].bytes.clone(), self.framing());
         let next =
             |start: &usize| Some(*start + framing.frame_len(&bytes[*start..])).filter(|next| *next < bytes.len());
@@ -122,7 +125,7 @@ mod tests {
     use crate::engine::outbox::Pushed;
     use crate::engine::outbox::fixture::{
         BOUNDS, PACING, Step, advance, any_step, deliver, event, frame, numbered, outbox, outbox_of_a_body, queued,
-        send, start, texts,
+        send, source, start, texts,
     };
 
     #[test]
@@ -207,7 +210,12 @@ mod tests {
         for text in ["1", "22", "333", "4444", "55555"] {
             let (buffer, drop_policy) = (event(text), DropPolicy::SlowClient(Some(SlowClient::DropOldest)));
             outbox
-                .deliver(1, &[Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy }], BOUNDS, start)
+                .deliver(
+                    source(1),
+                    &[Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy, kept: None }],
+                    BOUNDS,
+                    start,
+                )
                 .expect("not given up");
         }
         let expected: Vec<_> = ["22", "333", "4444", "55555"].iter().flat_map(|text| event(text).to_vec()).collect();
@@ -230,7 +238,7 @@ mod tests {
                 let pushed = match step {
                     Step::Deliver { channel, frames, drop_policy } => {
                         let run = numbered(&mut sent, channel, frames, drop_policy, Framing::Plain);
-                        outbox.deliver(channel, &[run], bounds, || now)
+                        outbox.deliver(source(channel), &[run], bounds, || now)
                     }
                     Step::Send => {
                         sent.push((0, DropPolicy::Never));
