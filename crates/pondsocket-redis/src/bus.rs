@@ -3,13 +3,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use pondsocket::cluster::{
-    BoxFuture, Bus, BusError, BusErrorKind, BusSink, BusStats, Caps, GapCause, Lease, Leases, NodeId, Outcome, Publish,
-    Stop, Topic,
+    Append, Appended, BoxFuture, Bus, BusError, BusErrorKind, BusSink, BusStats, Caps, Epoch, GapCause, HistoryStore,
+    Lease, Leases, NodeId, Outcome, Position, Publish, Stop, StoredHistory, Topic,
 };
 use tokio::task::JoinSet;
 
 use crate::connect::Connector;
+use crate::history::{self, Question};
 use crate::leases::LeaseTable;
 use crate::options::RedisOptions;
 use crate::publisher::Publisher;
@@ -104,6 +106,10 @@ impl Bus for RedisBus {
         Some(self)
     }
 
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        Some(self)
+    }
+
     fn caps(&self) -> Caps {
         let mut caps = Caps::default();
         caps.max_payload = Some(self.options.max_payload);
@@ -150,6 +156,45 @@ impl Leases for RedisBus {
 
     fn release<'a>(&'a self, me: &'a NodeId) -> BoxFuture<'a, Result<(), BusError>> {
         Box::pin(self.leases.release(&self.publisher, me))
+    }
+}
+
+impl HistoryStore for RedisBus {
+    fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Vec<Appended>> {
+        self.publisher.append(batch)
+    }
+
+    fn read<'a>(
+        &'a self,
+        topic: &'a Topic,
+        after: Option<Position>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<StoredHistory, BusError>> {
+        Box::pin(async move {
+            let Question { script, keys, arguments } = self.publisher.histories.read(topic, after, most);
+            history::history(self.publisher.evaluate(script, &keys, &arguments).await?)
+        })
+    }
+
+    fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        Box::pin(async move {
+            let Question { script, keys, arguments } = self.publisher.histories.restart(topic, epoch, ttl);
+            self.publisher.evaluate(script, &keys, &arguments).await
+        })
+    }
+
+    fn put<'a>(&'a self, key: &'a str, record: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        Box::pin(async move {
+            let command = self.publisher.histories.put(key, &record, ttl);
+            self.publisher.request(&command).await
+        })
+    }
+
+    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, BusError>> {
+        Box::pin(async move {
+            let record: Option<Vec<u8>> = self.publisher.request(&self.publisher.histories.take(key)).await?;
+            Ok(record.map(Bytes::from))
+        })
     }
 }
 

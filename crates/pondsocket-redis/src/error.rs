@@ -40,6 +40,10 @@ fn kind(error: &RedisError) -> BusErrorKind {
 
 /// The kind of a known code among the words of a text.
 fn within(text: &str) -> BusErrorKind {
+    // Before version 7.2 a script that lacks a right has no code.
+    if text.contains("The user executing the script can't") {
+        return BusErrorKind::NoPerm;
+    }
     let known = [
         ("OOM", BusErrorKind::OutOfMemory),
         ("READONLY", BusErrorKind::ReadOnly),
@@ -70,6 +74,10 @@ mod tests {
         assert_eq!(
             answered("-ERR OOM command not allowed, script: 1, on @user_script:1.\r\n"),
             BusErrorKind::OutOfMemory
+        );
+        assert_eq!(
+            answered("-ERR The user executing the script can't run this command or subcommand, script: 1.\r\n"),
+            BusErrorKind::NoPerm
         );
         assert_eq!(answered("-ERR whatever, in a ROOM\r\n"), BusErrorKind::Other);
     }

@@ -6,11 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pondsocket::cluster::{BusError, Lease, NodeId};
-use redis::{Cmd, FromRedisValue, RedisError, Script, cmd};
+use redis::cmd;
 
 use crate::error::bus_error;
 use crate::options::RedisOptions;
-use crate::publisher::{Connection, Publisher};
+use crate::publisher::Publisher;
+use crate::script::KnownScript;
 
 /// Renews a lease in one round trip. The first node that sees expired leases removes them. The key expires a day after
 /// the last renewal of all nodes.
@@ -59,9 +60,10 @@ return number
 ";
 
 pub(crate) struct LeaseTable {
-    key: String,
-    /// The key with the number of the last incarnation of each name.
-    incarnations: String,
+    /// The key of the leases, and the key with the number of the last incarnation of each name.
+    keys: [String; 2],
+    renew: KnownScript,
+    acquire: KnownScript,
     /// The nodes that have taken, and not released, a lease through this bus. If the lease of one is missing in the
     /// table, it has expired. Held for a moment only.
     known: Mutex<HashSet<NodeId>>,
@@ -70,20 +72,24 @@ pub(crate) struct LeaseTable {
 impl LeaseTable {
     pub(crate) fn new(options: &RedisOptions) -> LeaseTable {
         LeaseTable {
-            key: format!("{}:v1:{}:__nodes__", options.prefix, options.namespace),
-            incarnations: format!("{}:v1:{}:__lives__", options.prefix, options.namespace),
+            keys: ["__nodes__", "__lives__"].map(|key| format!("{}:v1:{}:{key}", options.prefix, options.namespace)),
+            renew: KnownScript::new(RENEW),
+            acquire: KnownScript::new(ACQUIRE),
             known: Mutex::default(),
         }
     }
 
     pub(crate) async fn renew(&self, publisher: &Publisher, me: &NodeId, ttl: Duration) -> Result<Lease, BusError> {
-        let connection = publisher.connection()?;
         let again = u8::from(self.known().contains(me));
-        let arguments = |command: &mut Cmd| {
-            command.arg(member(me)).arg(ttl.as_millis() as u64).arg(again).arg(&*me.name).arg(me.incarnation);
-        };
+        let arguments = [
+            member(me),
+            ttl.as_millis().to_string(),
+            again.to_string(),
+            me.name.to_string(),
+            me.incarnation.to_string(),
+        ];
         let (lost, expired, alive): (u8, Vec<String>, Vec<String>) =
-            self.evaluate(publisher, &connection, RENEW, arguments).await?;
+            publisher.evaluate(&self.renew, &self.keys, &arguments).await?;
         // Only after an answer: a lease that was perhaps never taken cannot expire.
         self.known().insert(me.clone());
         let nodes = |members: &[String]| members.iter().filter_map(|member| node(member)).collect();
@@ -91,42 +97,16 @@ impl LeaseTable {
     }
 
     pub(crate) async fn acquire(&self, publisher: &Publisher, name: &str, ttl: Duration) -> Result<u64, BusError> {
-        let connection = publisher.connection()?;
-        let arguments = |command: &mut Cmd| {
-            command.arg(name).arg(ttl.as_millis() as u64);
-        };
-        let incarnation: u64 = self.evaluate(publisher, &connection, ACQUIRE, arguments).await?;
+        let arguments = [name, &ttl.as_millis().to_string()];
+        let incarnation = publisher.evaluate(&self.acquire, &self.keys, &arguments).await?;
         self.known().insert(NodeId { name: name.into(), incarnation });
         Ok(incarnation)
-    }
-
-    /// Runs a script on both keys: by its hash, or as a whole if Redis does not know it.
-    /// This is so after a restart, or a failover.
-    async fn evaluate<T: FromRedisValue>(
-        &self,
-        publisher: &Publisher,
-        connection: &Connection,
-        script: &str,
-        arguments: impl Fn(&mut Cmd),
-    ) -> Result<T, BusError> {
-        let command = |name: &str, script: &str| {
-            let mut command = cmd(name);
-            command.arg(script).arg(2).arg(&self.key).arg(&self.incarnations);
-            arguments(&mut command);
-            command
-        };
-        let hash = Script::new(script);
-        let mut answer: Result<T, RedisError> = publisher.ask(connection, &command("EVALSHA", hash.get_hash())).await;
-        if answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
-            answer = publisher.ask(connection, &command("EVAL", script)).await;
-        }
-        answer.map_err(|error| bus_error(&error))
     }
 
     pub(crate) async fn release(&self, publisher: &Publisher, me: &NodeId) -> Result<(), BusError> {
         let connection = publisher.connection()?;
         let mut command = cmd("ZREM");
-        command.arg(&self.key).arg(member(me));
+        command.arg(&self.keys[0]).arg(member(me));
         publisher.ask::<()>(&connection, &command).await.map_err(|error| bus_error(&error))?;
         // A renewal after this counts as the first one.
         self.known().remove(me);

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! Messages travel by classic pub/sub, with `PUBLISH` and exact `SUBSCRIBE`, on the topics that PondSocket servers in
-//! all languages use; Redis does not store them. The only key is the table of leases. Redis 6.2 or newer, alone, with
-//! replicas, or behind sentinels; not Redis Cluster.
+//! all languages use. Redis keeps the table of leases, and the messages of channels that have a history, each as a
+//! stream. Redis 6.2 or newer, or Valkey, alone, with replicas, or behind sentinels; not Redis Cluster. The rights that a
+//! user needs, and the memory that histories take, are in docs/cluster-bus.md.
 //!
 //! A bus has two connections. One writes commands in batches: while one batch is under way the next gathers. The other
 //! one receives, and never waits for the application. A lost connection is made again, for ever, after a random pause
@@ -30,12 +31,14 @@ mod backoff;
 mod bus;
 mod connect;
 mod error;
+mod history;
 mod leases;
 mod options;
 mod poll_once;
 mod probe;
 mod publisher;
 mod queue;
+mod script;
 mod stats;
 mod subscriber;
 mod subscriptions;

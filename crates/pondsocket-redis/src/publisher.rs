@@ -1,24 +1,28 @@
-//! The connection for commands: it publishes messages in batches, in their order. The table of leases uses it, too.
+//! The connection for commands: it publishes and appends messages in batches, in their order. The table of leases and the
+//! store of histories use it for their questions, too.
 
 use std::collections::VecDeque;
 use std::future::ready;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use pondsocket::cluster::{BoxFuture, BusError, Outcome, Publish};
+use pondsocket::cluster::{Append, Appended, BoxFuture, BusError, BusErrorKind, Outcome, Position, Publish};
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, cmd};
+use redis::{FromRedisValue, RedisResult, Value, cmd, from_redis_value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::Backoff;
 use crate::connect::Connector;
 use crate::error::{bus_error, closed, timeout as too_long};
+use crate::history::Histories;
 use crate::options::RedisOptions;
 use crate::poll_once::poll_once;
-use crate::queue::{Item, Queue, Tally};
+use crate::queue::{Fate, Item, Message, Queue, Tally};
+use crate::script::KnownScript;
 use crate::stats::Counters;
 
 /// The most writes that wait for answers. While one waits, a further one goes out only with a full batch: while Redis
@@ -34,6 +38,10 @@ pub(crate) struct Publisher {
     broken: watch::Sender<(u64, BusError)>,
     /// The time of the first command since the last answer; `None` if no command is unanswered.
     asked: Mutex<Option<Instant>>,
+    pub(crate) histories: Histories,
+    /// `true` if the script that appends was sent as a whole on this connection. Written and read by the task that writes,
+    /// hence Relaxed.
+    appends_by_hash: AtomicBool,
     counters: Arc<Counters>,
     command_timeout: Duration,
     probe_interval: Duration,
@@ -57,7 +65,7 @@ pub(crate) struct Connection {
 }
 
 /// The answers to a write, in the order of its items.
-type Write = BoxFuture<'static, (Vec<Item>, Result<Vec<RedisResult<u64>>, Failure>)>;
+type Write = BoxFuture<'static, (Vec<Item>, Result<Vec<RedisResult<Value>>, Failure>)>;
 
 /// The reason for which a batch has no answers.
 enum Failure {
@@ -74,27 +82,39 @@ impl Publisher {
             link: watch::Sender::new(LinkState::None),
             broken: watch::Sender::new((0, idle())),
             asked: Mutex::new(None),
+            histories: Histories::new(options),
+            appends_by_hash: AtomicBool::new(false),
             counters,
             command_timeout: options.command_timeout,
             probe_interval: options.probe_interval,
         }
     }
 
-    /// Queues messages in the order of the calls.
+    /// Queues messages to be published, in the order of the calls.
     pub(crate) fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'static, Vec<Outcome>> {
+        self.send(batch.into_iter().map(Message::Publish).collect())
+    }
+
+    /// Queues messages to be appended, in the same order.
+    pub(crate) fn append(&self, batch: Vec<Append>) -> BoxFuture<'static, Vec<Appended>> {
+        self.send(batch.into_iter().map(|append| Message::Append(Box::new(append))).collect())
+    }
+
+    fn send<T: From<Fate> + Send + 'static>(&self, batch: Vec<Message>) -> BoxFuture<'static, Vec<T>> {
         let count = batch.len();
         let taken = self.queue().push(batch, Instant::now());
+        let convert = |outcomes: Vec<Fate>| outcomes.into_iter().map(T::from).collect();
         match taken {
             Ok(answer) => {
                 self.filled.notify_one();
                 Box::pin(async move {
-                    let unknown = || vec![Outcome::Unknown(closed("the bus has ended")); count];
-                    answer.await.unwrap_or_else(|_| unknown())
+                    let unknown = || vec![Fate::Unknown(closed("the bus has ended")); count];
+                    convert(answer.await.unwrap_or_else(|_| unknown()))
                 })
             }
             Err(outcomes) => {
                 self.counters.not_sent.add(count);
-                Box::pin(ready(outcomes))
+                Box::pin(ready(convert(outcomes)))
             }
         }
     }
@@ -208,6 +228,30 @@ impl Publisher {
         answer
     }
 
+    /// Executes a command on the connection, if there is one.
+    pub(crate) async fn request<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, BusError> {
+        self.ask(&self.connection()?, command).await.map_err(|error| bus_error(&error))
+    }
+
+    /// Runs a script: by its hash, or as a whole if Redis does not know it.
+    pub(crate) async fn evaluate<T: FromRedisValue>(
+        &self,
+        script: &KnownScript,
+        keys: &[String],
+        arguments: &[impl redis::ToRedisArgs],
+    ) -> Result<T, BusError> {
+        let connection = self.connection()?;
+        let mut whole = false;
+        loop {
+            let mut command = script.command(whole, keys);
+            command.arg(arguments);
+            match self.ask(&connection, &command).await {
+                Err(error) if !whole && error.code() == Some("NOSCRIPT") => whole = true,
+                answer => return answer.map_err(|error| bus_error(&error)),
+            }
+        }
+    }
+
     /// Reports this connection as dead, so that it is made again.
     fn report(&self, connection: &Connection, why: BusError) {
         self.broken.send_replace((connection.number, why));
@@ -225,6 +269,7 @@ impl Publisher {
         let (number, mut broken) = (connection.number, self.broken.subscribe());
         // Commands without an answer on the connection before do not count for this one.
         self.heard();
+        self.appends_by_hash.store(false, Ordering::Relaxed);
         self.queue().open();
         self.link.send_replace(LinkState::Up(connection.clone()));
         let mut writes: FuturesOrdered<Write> = FuturesOrdered::new();
@@ -245,7 +290,7 @@ impl Publisher {
                     }
                     Err(Failure::Late) if self.is_silent() => return too_long("any answer"),
                     Err(Failure::Late) => {
-                        let late = items.into_iter().map(|item| outcome(item, || Outcome::Unknown(too_long("the answer"))));
+                        let late = items.into_iter().map(|item| outcome(item, |_| Fate::Unknown(too_long("the answer"))));
                         let tally = self.queue().complete(late);
                         self.count(&tally);
                     }
@@ -281,12 +326,20 @@ impl Publisher {
         let (mut redis, limit) = (connection.redis.clone(), self.command_timeout);
         let mut commands = redis::Pipeline::with_capacity(items.len());
         for item in &items {
-            if let Item::Send(publish) = item {
-                // With the room that it takes: a command that grows is copied each time.
-                let (topic, data) = (publish.topic.as_str(), &publish.data[..]);
-                let mut command = redis::Cmd::with_capacity(3, "PUBLISH".len() + topic.len() + data.len());
-                command.arg("PUBLISH").arg(topic).arg(data);
-                commands.add_command(command);
+            match item {
+                Item::Send(Message::Publish(publish)) => {
+                    // With the room that it takes: a command that grows is copied each time.
+                    let (topic, data) = (publish.topic.as_str(), &publish.data[..]);
+                    let mut command = redis::Cmd::with_capacity(3, "PUBLISH".len() + topic.len() + data.len());
+                    command.arg("PUBLISH").arg(topic).arg(data);
+                    commands.add_command(command);
+                }
+                Item::Send(Message::Append(append)) => {
+                    // The first one on a connection brings the script, which Redis then knows for all behind it.
+                    let whole = !self.appends_by_hash.swap(true, Ordering::Relaxed);
+                    commands.add_command(self.histories.append(append, whole));
+                }
+                Item::Refuse(_) => {}
             }
         }
         // The error of one command, such as a denied topic, is the outcome of that message alone.
@@ -304,14 +357,27 @@ impl Publisher {
         })
     }
 
-    fn complete(&self, items: Vec<Item>, mut answers: VecDeque<RedisResult<u64>>) {
-        let mut answer = || match answers.pop_front() {
-            Some(Ok(receivers)) => Outcome::Sent { receivers: Some(receivers) },
-            Some(Err(error)) => Outcome::NotSent(bus_error(&error)),
-            None => Outcome::Unknown(closed("there is no answer")),
+    fn complete(&self, items: Vec<Item>, mut answers: VecDeque<RedisResult<Value>>) {
+        let mut answer = |message| match (message, answers.pop_front()) {
+            (_, Some(Err(error))) => {
+                if error.code() == Some("NOSCRIPT") {
+                    // Not sent again: messages behind it may have been appended already.
+                    self.appends_by_hash.store(false, Ordering::Relaxed);
+                }
+                Fate::NotSent(bus_error(&error))
+            }
+            (Message::Publish(_), Some(Ok(receivers))) => match from_redis_value(receivers) {
+                Ok(receivers) => Fate::Sent { receivers },
+                Err(error) => Fate::NotSent(BusError::new(BusErrorKind::Other, error.to_string())),
+            },
+            (Message::Append(_), Some(Ok(position))) => match position_of(position) {
+                Some(position) => Fate::At(position),
+                None => Fate::Unknown(BusError::new(BusErrorKind::Other, "the answer is no position")),
+            },
+            (_, None) => Fate::Unknown(closed("there is no answer")),
         };
         let outcomes: Vec<_> = items.into_iter().map(|item| outcome(item, &mut answer)).collect();
-        if let Some(Outcome::NotSent(why)) = outcomes.iter().find(|outcome| matches!(outcome, Outcome::NotSent(_))) {
+        if let Some(Fate::NotSent(why)) = outcomes.iter().find(|outcome| matches!(outcome, Fate::NotSent(_))) {
             tracing::debug!(target: "pondsocket::bus", error = %why, "not published");
         }
         let tally = self.queue().complete(outcomes);
@@ -353,9 +419,13 @@ fn idle() -> BusError {
     closed("the bus is not running")
 }
 
-fn outcome(item: Item, of_sent: impl FnOnce() -> Outcome) -> Outcome {
+fn outcome(item: Item, of_sent: impl FnOnce(Message) -> Fate) -> Fate {
     match item {
-        Item::Send(_) => of_sent(),
-        Item::Refuse(why) => Outcome::NotSent(why),
+        Item::Send(message) => of_sent(message),
+        Item::Refuse(why) => Fate::NotSent(why),
     }
+}
+
+fn position_of(answer: Value) -> Option<Position> {
+    from_redis_value::<String>(answer).ok()?.parse().ok()
 }

@@ -1,10 +1,10 @@
-//! The messages that wait to be published, and those whose outcome is still open. Plain data: no connection, no
-//! waiting.
+//! The messages that wait to be published or appended, and those whose outcome is still open. Plain data: no connection,
+//! no waiting.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use pondsocket::cluster::{BusError, BusErrorKind, Outcome, Publish};
+use pondsocket::cluster::{Append, Appended, BusError, BusErrorKind, Outcome, Position, Publish};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -15,7 +15,10 @@ use crate::options::RedisOptions;
 const BATCH_COMMANDS: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// The calls of `publish`, in order. The messages at the front have been taken for sending, the others wait. Outcomes
+/// The bytes of the longest position: an epoch of 11 digits, a point, and an offset of 20.
+const LONGEST_POSITION: usize = 32;
+
+/// The calls of `publish` and `append`, in order. The messages at the front have been taken for sending, the others wait. Outcomes
 /// come in the order of the messages.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -47,17 +50,33 @@ struct Limits {
 struct Call {
     since: Instant,
     total: usize,
-    waiting: std::vec::IntoIter<Publish>,
-    outcomes: Vec<Outcome>,
+    waiting: std::vec::IntoIter<Message>,
+    outcomes: Vec<Fate>,
     /// The sizes of the messages without an outcome.
     sizes: VecDeque<usize>,
-    answer: oneshot::Sender<Vec<Outcome>>,
+    answer: oneshot::Sender<Vec<Fate>>,
+}
+
+/// A message of either kind. Boxed where it is large, so that most messages are moved as they came.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    Publish(Publish),
+    Append(Box<Append>),
+}
+
+/// The outcome of a message of either kind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Fate {
+    Sent { receivers: u64 },
+    At(Position),
+    NotSent(BusError),
+    Unknown(BusError),
 }
 
 /// An item of a write.
 #[derive(Debug)]
 pub(crate) enum Item {
-    Send(Publish),
+    Send(Message),
     /// A message that is not sent. It keeps its place because outcomes come in order.
     Refuse(BusError),
 }
@@ -94,10 +113,10 @@ impl Queue {
     /// Queues a call, or refuses the whole of it with the outcomes in `Err`.
     pub(crate) fn push(
         &mut self,
-        batch: Vec<Publish>,
+        batch: Vec<Message>,
         now: Instant,
-    ) -> Result<oneshot::Receiver<Vec<Outcome>>, Vec<Outcome>> {
-        let sizes: VecDeque<_> = batch.iter().map(size).collect();
+    ) -> Result<oneshot::Receiver<Vec<Fate>>, Vec<Fate>> {
+        let sizes: VecDeque<_> = batch.iter().map(Message::size).collect();
         let bytes: usize = sizes.iter().sum();
         let full = self.messages + batch.len() > self.limits.messages || self.bytes + bytes > self.limits.bytes;
         let refusal = match &self.down {
@@ -109,7 +128,7 @@ impl Queue {
             None => None,
         };
         if let Some(why) = refusal {
-            return Err(vec![Outcome::NotSent(why); batch.len()]);
+            return Err(vec![Fate::NotSent(why); batch.len()]);
         }
         // A call without messages would wait for an outcome that never comes.
         if batch.is_empty() {
@@ -138,27 +157,27 @@ impl Queue {
                 self.first_waiting += 1;
                 continue;
             };
-            bytes += size(next);
+            bytes += next.size();
             if items.len() == BATCH_COMMANDS || (bytes > BATCH_BYTES && !items.is_empty()) {
                 break;
             }
-            let publish = call.waiting.next().expect("the slice has a first element");
+            let message = call.waiting.next().expect("the slice has a first element");
             self.waiting -= 1;
             // Checked here and not in `push`, so that the outcomes of a call stay in order.
-            items.push(if publish.data.len() > self.limits.payload {
-                let what = format!("{} bytes on {}", publish.data.len(), publish.topic);
+            items.push(if message.payload() > self.limits.payload {
+                let what = format!("{} bytes on {}", message.payload(), message.topic());
                 Item::Refuse(BusError::new(BusErrorKind::TooBig, what))
             } else if late {
                 Item::Refuse(timeout("waiting for Redis"))
             } else {
-                Item::Send(publish)
+                Item::Send(message)
             });
         }
         items
     }
 
     /// Sets the outcomes of the oldest messages that have none yet.
-    pub(crate) fn complete(&mut self, outcomes: impl IntoIterator<Item = Outcome>) -> Tally {
+    pub(crate) fn complete(&mut self, outcomes: impl IntoIterator<Item = Fate>) -> Tally {
         let mut tally = Tally::default();
         for outcome in outcomes {
             tally.count(&outcome);
@@ -200,8 +219,8 @@ impl Queue {
         // Messages are taken in order, so in each call those under way are ahead of those that wait.
         let fate = |call: &Call| {
             let under_way = call.total - call.outcomes.len() - call.waiting.len();
-            let unknown = std::iter::repeat_n(Outcome::Unknown(why.clone()), under_way);
-            unknown.chain(std::iter::repeat_n(Outcome::NotSent(why.clone()), call.waiting.len()))
+            let unknown = std::iter::repeat_n(Fate::Unknown(why.clone()), under_way);
+            unknown.chain(std::iter::repeat_n(Fate::NotSent(why.clone()), call.waiting.len()))
         };
         let outcomes: Vec<_> = self.calls.iter().flat_map(fate).collect();
         // Every call is complete now and has left the queue.
@@ -216,16 +235,57 @@ impl Queue {
     }
 }
 
-fn size(publish: &Publish) -> usize {
-    publish.topic.as_str().len() + publish.data.len()
+impl Message {
+    fn topic(&self) -> &str {
+        match self {
+            Message::Publish(publish) => publish.topic.as_str(),
+            Message::Append(append) => append.topic.as_str(),
+        }
+    }
+
+    /// The bytes of the text, with the longest position.
+    fn payload(&self) -> usize {
+        match self {
+            Message::Publish(publish) => publish.data.len(),
+            Message::Append(append) => append.head.len() + LONGEST_POSITION + append.tail.len(),
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.topic().len() + self.payload()
+    }
+}
+
+impl From<Fate> for Outcome {
+    fn from(fate: Fate) -> Outcome {
+        match fate {
+            Fate::Sent { receivers } => Outcome::Sent { receivers: Some(receivers) },
+            // Impossible: a message that is published gets no position.
+            Fate::At(_) => Outcome::Sent { receivers: None },
+            Fate::NotSent(why) => Outcome::NotSent(why),
+            Fate::Unknown(why) => Outcome::Unknown(why),
+        }
+    }
+}
+
+impl From<Fate> for Appended {
+    fn from(fate: Fate) -> Appended {
+        match fate {
+            Fate::At(position) => Appended::At(position),
+            // Impossible: a message that is appended gets a position.
+            Fate::Sent { .. } => Appended::Unknown(BusError::new(BusErrorKind::Other, "there is no position")),
+            Fate::NotSent(why) => Appended::NotSent(why),
+            Fate::Unknown(why) => Appended::Unknown(why),
+        }
+    }
 }
 
 impl Tally {
-    fn count(&mut self, outcome: &Outcome) {
+    fn count(&mut self, outcome: &Fate) {
         match outcome {
-            Outcome::Sent { .. } => self.sent += 1,
-            Outcome::NotSent(_) => self.not_sent += 1,
-            Outcome::Unknown(_) => self.unknown += 1,
+            Fate::Sent { .. } | Fate::At(_) => self.sent += 1,
+            Fate::NotSent(_) => self.not_sent += 1,
+            Fate::Unknown(_) => self.unknown += 1,
         }
     }
 }
@@ -242,12 +302,16 @@ mod tests {
         queue
     }
 
-    fn messages(count: usize) -> Vec<Publish> {
-        (0..count).map(|number| Publish::new("t", number.to_string())).collect()
+    fn publish(data: impl Into<bytes::Bytes>) -> Message {
+        Message::Publish(Publish::new("t", data))
     }
 
-    fn sent(count: usize) -> Vec<Outcome> {
-        vec![Outcome::Sent { receivers: Some(1) }; count]
+    fn messages(count: usize) -> Vec<Message> {
+        (0..count).map(|number| publish(number.to_string())).collect()
+    }
+
+    fn sent(count: usize) -> Vec<Fate> {
+        vec![Fate::Sent { receivers: 1 }; count]
     }
 
     #[test]
@@ -272,7 +336,7 @@ mod tests {
     fn a_write_has_limited_bytes_but_at_least_one_message() {
         let (mut queue, now) = (queue(RedisOptions::default()), Instant::now());
         let sizes = [BATCH_BYTES * 2, BATCH_BYTES / 2, BATCH_BYTES / 3, BATCH_BYTES / 3];
-        let batch = sizes.map(|size| Publish::new("t", vec![0; size])).to_vec();
+        let batch = sizes.map(|size| publish(vec![0; size])).to_vec();
         let _answer = queue.push(batch, now).expect("taken");
         assert_eq!([(); 4].map(|()| queue.take(now).len()), [1, 2, 1, 0]);
     }
@@ -287,10 +351,10 @@ mod tests {
         let tally = queue.close(&closed("gone"));
         assert_eq!(tally, Tally { sent: 0, not_sent: 4, unknown: 28 });
         let outcomes = first.try_recv().expect("an answer");
-        assert!(matches!(outcomes[99..101], [Outcome::Sent { .. }, Outcome::Unknown(_)]));
-        assert!(matches!(outcomes[127..], [Outcome::Unknown(_), Outcome::NotSent(_), Outcome::NotSent(_)]));
-        assert!(matches!(second.try_recv().expect("an answer")[..], [Outcome::NotSent(_), Outcome::NotSent(_)]));
-        assert!(matches!(queue.push(messages(1), now).expect_err("down")[..], [Outcome::NotSent(_)]));
+        assert!(matches!(outcomes[99..101], [Fate::Sent { .. }, Fate::Unknown(_)]));
+        assert!(matches!(outcomes[127..], [Fate::Unknown(_), Fate::NotSent(_), Fate::NotSent(_)]));
+        assert!(matches!(second.try_recv().expect("an answer")[..], [Fate::NotSent(_), Fate::NotSent(_)]));
+        assert!(matches!(queue.push(messages(1), now).expect_err("down")[..], [Fate::NotSent(_)]));
         queue.open();
         let _third = queue.push(messages(1), now).expect("taken");
         assert_eq!(queue.take(now).len(), 1);
@@ -301,14 +365,14 @@ mod tests {
         let (mut queue, now) = (queue(RedisOptions::default().queue_messages(10)), Instant::now());
         let _first = queue.push(messages(9), now).expect("taken");
         let refused = queue.push(messages(2), now).expect_err("full");
-        assert!(matches!(&refused[..], [Outcome::NotSent(why), _] if why.kind() == BusErrorKind::Full));
+        assert!(matches!(&refused[..], [Fate::NotSent(why), _] if why.kind() == BusErrorKind::Full));
         assert!(queue.push(messages(1), now).is_ok());
     }
 
     #[test]
     fn messages_that_are_too_big_or_too_old_are_refused_in_their_place() {
         let (mut queue, now) = (queue(RedisOptions::default().max_payload(1)), Instant::now());
-        let batch = vec![Publish::new("t", "1"), Publish::new("t", "22"), Publish::new("t", "3")];
+        let batch = vec![publish("1"), publish("22"), publish("3")];
         let _answer = queue.push(batch.clone(), now).expect("taken");
         assert!(matches!(&queue.take(now)[..], [Item::Send(_), Item::Refuse(_), Item::Send(_)]));
         let _answer = queue.push(batch, now).expect("taken");

@@ -44,4 +44,4 @@ impl Breaker for OneRedis {
     }
 }
 
-pondsocket::bus_conformance!(OneRedis::start().await, leases, faults);
+pondsocket::bus_conformance!(OneRedis::start().await, leases, faults, history, history_faults);

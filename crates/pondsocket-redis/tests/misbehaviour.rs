@@ -7,14 +7,38 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fake::{Act, Fake, message};
-use pondsocket::cluster::{Bus, BusErrorKind, BusEvent, GapCause, Lost, NodeId, Outcome, Publish, Topic};
+use fake::{Act, Fake, bulk, message};
+use pondsocket::cluster::{
+    Append, Appended, Bus, BusErrorKind, BusEvent, Epoch, GapCause, HistoryStore, Lost, NodeId, Outcome, Position,
+    Publish, StoredHistory, Topic,
+};
 use support::Node;
 use testkit::{eventually, free_port, soon};
 use tokio::time::Instant;
 
 fn me() -> NodeId {
     NodeId { name: "ada".into(), incarnation: 7 }
+}
+
+fn in_history(id: &str) -> Append {
+    Append {
+        topic: "t".into(),
+        head: format!("{id} at ").into(),
+        tail: "".into(),
+        id: id.into(),
+        is_repeated: false,
+        epoch: Epoch::new(1),
+        messages: 10,
+        ttl: Duration::from_secs(60),
+    }
+}
+
+async fn append(node: &Node, ids: &[&str]) -> Vec<Appended> {
+    soon("outcomes", node.bus.append(ids.iter().map(|id| in_history(id)).collect())).await
+}
+
+fn at(offset: u64) -> Appended {
+    Appended::At(Position { epoch: Epoch::new(1), offset })
 }
 
 async fn works(node: &mut Node) {
@@ -276,6 +300,113 @@ async fn commands_that_are_cut_off_are_unknown() {
     assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
     works(&mut node).await;
     assert_eq!((node.bus.stats().sessions, node.bus.stats().unknown), (1, 1));
+}
+
+/// An answer that is no position says nothing about the message; an error says that it was not appended.
+#[tokio::test]
+async fn answers_to_appended_messages_have_their_outcomes() {
+    for (answer, expected) in [
+        (bulk("000001.7"), Ok(at(7))),
+        ("+000001.7\r\n".into(), Ok(at(7))),
+        (bulk("000001"), Err(None)),
+        (bulk("000001.07"), Err(None)),
+        (bulk(""), Err(None)),
+        (bulk("000001.99999999999999999999"), Err(None)),
+        (":7\r\n".into(), Err(None)),
+        ("$-1\r\n".into(), Err(None)),
+        ("*0\r\n".into(), Err(None)),
+        ("-READONLY no\r\n".into(), Err(Some(BusErrorKind::ReadOnly))),
+        ("-OOM no\r\n".into(), Err(Some(BusErrorKind::OutOfMemory))),
+        ("-BUSY a script\r\n".into(), Err(Some(BusErrorKind::Other))),
+    ] {
+        let shown = answer.clone();
+        let is_script = |call: &fake::Call| call.is("EVAL") || call.is("EVALSHA");
+        let rule = move |call: &fake::Call| if is_script(call) { Act::Say(answer.clone()) } else { Act::Normal };
+        let fake = Fake::start(rule).await;
+        let mut node = Node::listening(fake.options(), &["t"]).await;
+        let outcomes = append(&node, &["1"]).await;
+        match (&outcomes[..], &expected) {
+            ([outcome], Ok(expected)) => assert_eq!(outcome, expected, "{shown:?}"),
+            ([Appended::Unknown(_)], Err(None)) => {}
+            ([Appended::NotSent(why)], Err(Some(kind))) => assert_eq!(why.kind(), *kind, "{shown:?}"),
+            _ => panic!("{shown:?}: {outcomes:?}"),
+        }
+        works(&mut node).await;
+        assert_eq!(node.bus.stats().sessions, 1);
+    }
+}
+
+/// The script goes out as a whole once for each connection, and again when the server has lost it.
+#[tokio::test]
+async fn the_script_that_appends_is_sent_once() {
+    let (wholes, appended) = (std::sync::Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+    let counted = wholes.clone();
+    let rule = move |call: &fake::Call| {
+        if !call.is("EVAL") && !call.is("EVALSHA") {
+            return Act::Normal;
+        }
+        counted.fetch_add(usize::from(call.is("EVAL")), Ordering::SeqCst);
+        if call.has("forget at ") {
+            return Act::Say("-NOSCRIPT No matching script. Please use EVAL.\r\n".into());
+        }
+        let offset = appended.fetch_add(1, Ordering::SeqCst) + 1;
+        Act::Say(bulk(&format!("000001.{offset}")))
+    };
+    let fake = Fake::start(rule).await;
+    let node = Node::listening(fake.options(), &["t"]).await;
+    assert_eq!(append(&node, &["1", "2", "3"]).await, [at(1), at(2), at(3)]);
+    assert_eq!((append(&node, &["4"]).await, wholes.load(Ordering::SeqCst)), (vec![at(4)], 1));
+    assert!(matches!(append(&node, &["forget"]).await[..], [Appended::NotSent(_)]), "it is not sent behind others");
+    assert_eq!((append(&node, &["5", "6"]).await, wholes.load(Ordering::SeqCst)), (vec![at(5), at(6)], 2));
+    node.bus.publish(vec![Publish::new("u", "plain")]).await;
+    assert_eq!((append(&node, &["7"]).await, wholes.load(Ordering::SeqCst)), (vec![at(7)], 2));
+}
+
+/// The connection is lost in the middle of an answer: the outcomes behind it are unknown. The next connection gets the script.
+#[tokio::test]
+async fn appended_messages_that_are_cut_off_are_unknown() {
+    let rule = |call: &fake::Call| match () {
+        () if call.has("cut at ") => Act::Cut("$8\r\n0000".into()),
+        () if call.is("EVAL") => Act::Say(bulk("000001.1")),
+        () if call.is("EVALSHA") => Act::Say("-NOSCRIPT no\r\n".into()),
+        () => Act::Normal,
+    };
+    let fake = Fake::start(rule).await;
+    let mut node = Node::listening(fake.options(), &["t"]).await;
+    let outcomes = append(&node, &["1", "cut", "2"]).await;
+    assert!(matches!(outcomes[1..], [Appended::Unknown(_), Appended::Unknown(_)]), "{outcomes:?}");
+    works(&mut node).await;
+    assert_eq!(append(&node, &["3"]).await, [at(1)]);
+    assert_eq!(node.bus.stats().sessions, 1);
+}
+
+/// What cannot be a history or a record is an error.
+#[tokio::test]
+async fn answers_that_are_no_history_are_errors() {
+    for (answer, expected) in [
+        ("$-1\r\n".to_owned(), Some(StoredHistory::default())),
+        (
+            format!("*3\r\n{}{}{}", bulk("000001"), bulk("7"), bulk("9")),
+            Some(StoredHistory { position: Some(Position { epoch: Epoch::new(1), offset: 7 }), messages: Vec::new() }),
+        ),
+        ("*0\r\n".into(), None),
+        (":1\r\n".into(), None),
+        ("*1\r\n*1\r\n:1\r\n".into(), None),
+        (format!("*4\r\n{}{}{}{}", bulk("000001"), bulk("7"), bulk("9"), bulk("7-1")), None),
+        ("-BUSY a script\r\n".into(), None),
+    ] {
+        let shown = answer.clone();
+        let rule = move |call: &fake::Call| match () {
+            () if call.is("EVALSHA") || call.is("GETDEL") || call.is("SET") => Act::Say(answer.clone()),
+            () => Act::Normal,
+        };
+        let fake = Fake::start(rule).await;
+        let mut node = Node::listening(fake.options(), &["t"]).await;
+        let history = soon("answer", node.bus.read(&"t".into(), None, 9)).await;
+        assert_eq!(history.ok(), expected, "{shown:?}");
+        works(&mut node).await;
+        assert_eq!(node.bus.stats().sessions, 1);
+    }
 }
 
 /// No server listens there: the bus retries for ever, and can be stopped.

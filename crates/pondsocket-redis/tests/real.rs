@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use pondsocket::cluster::{Bus, BusErrorKind, BusEvent, NodeId, Outcome};
+use pondsocket::cluster::{
+    Append, Appended, Bus, BusErrorKind, BusEvent, Epoch, HistoryStore, NodeId, Outcome, Position,
+};
 use support::{Node, options};
 use testkit::{RedisServer, eventually, soon};
 use tokio::time::{Instant, sleep};
@@ -199,6 +201,28 @@ async fn the_acl_recipe_suffices() {
     let leases = node.bus.leases().expect("leases");
     leases.renew(&id("ada"), TTL).await.expect("a lease");
     leases.release(&id("ada")).await.expect("a bye");
+    let topic = allowed.into();
+    let append = Append {
+        topic: allowed.into(),
+        head: "3 at ".into(),
+        tail: "".into(),
+        id: "3 ".into(),
+        is_repeated: false,
+        epoch: Epoch::new(1),
+        messages: 10,
+        ttl: TTL,
+    };
+    for (is_repeated, epoch) in [(false, 1), (true, 2)] {
+        let outcomes = node.bus.append(vec![Append { is_repeated, ..append.clone() }]).await;
+        assert_eq!(outcomes, [Appended::At(Position { epoch: Epoch::new(1), offset: 1 })]);
+        node.bus.restart(&"pondsocket:v1:shop:u".into(), Epoch::new(epoch), TTL).await.expect("a restart");
+    }
+    assert_eq!(node.message().await.1, "3 at 000001.1");
+    assert_eq!(node.bus.read(&topic, None, 10).await.expect("a history").messages.len(), 1);
+    // Keys that exist are deleted.
+    node.bus.restart(&topic, Epoch::new(3), TTL).await.expect("a restart");
+    node.bus.put("key", "record".into(), TTL).await.expect("a record");
+    assert_eq!(node.bus.take("key").await.expect("a record"), Some("record".into()));
     assert_eq!(node.bus.stats().sessions, 1);
 }
 
