@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use pondsocket_proto::channel::{
-    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, Join, LocalTarget, MemberChange, Outbound, Plan,
-    Recipients, RemoteChange, RemoteMember, Slot, Step,
+    Assigns, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, Join, LocalTarget, Lost, MemberChange, Outbound,
+    Plan, Recipients, RemoteChange, RemoteMember, Slot, Step,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::model::{self, UserMessage};
@@ -253,4 +253,71 @@ fn a_single_node_logs_nothing() {
     channel.join(Join::new("a", id, &user("a"), "q"), &|_| DeliveryPolicy::BROADCAST);
     assert!(!channel.forward(None, &LocalTarget::All, "e", "q", "{}"));
     assert!(channel.take_outbound().is_empty());
+}
+
+#[test]
+fn a_user_that_joins_as_another_node_shows_it_gets_the_list_and_nobody_else_anything() {
+    let mut room = Room::new();
+    room.show("ada", Some(json!({ "n": 1 })), false);
+    room.received();
+    room.join("ada", vec![Step::Track(object(json!({ "n": 1 })))]);
+    assert!(room.received().is_empty());
+    // The other node shows the observer, too: it is told what it missed by its own join.
+    room.show("me", Some(json!({ "of": "me" })), false);
+    assert!(room.received().is_empty());
+    assert_eq!(room.channel.untrack("me"), Ok(true));
+    room.received();
+    assert_eq!(room.channel.set_presence("me", object(json!({ "of": "me" }))), Ok(()));
+    assert_eq!(room.received(), [r#"JOIN "me" {"of":"me"} of 2"#]);
+}
+
+#[test]
+fn a_ghost_that_joins_another_node_is_dropped_without_a_word() {
+    let mut room = Room::new();
+    let (slot, connection) = room.join("ada", vec![Step::Track(object(json!({ "n": 1 })))]);
+    room.received();
+    room.outbound();
+    assert!(matches!(room.channel.lose(slot, connection, Some(5)), Ok(Lost::Ghost(_))));
+    assert!(room.outbound().is_empty(), "other nodes still show it");
+    let shown = |joined| RemoteMember {
+        assigns: Assigns::default(),
+        presence: Some(object(json!({ "n": 1 }))),
+        over_local: true,
+        joined,
+    };
+    let moved = room.channel.apply_remote(vec![RemoteChange::Shown(user("ada"), shown(7))]);
+    assert_eq!(moved.iter().map(|gone| gone.user.as_str()).collect::<Vec<_>>(), ["ada"]);
+    assert!(room.received().is_empty());
+    assert_eq!(room.outbound(), ["left ada"]);
+    assert_eq!((room.channel.local_members().ghost_count(), room.channel.member_count()), (0, 2));
+    assert!(room.channel.expire_ghosts(u64::MAX, 9).is_empty());
+}
+
+#[test]
+fn a_ghost_that_another_node_had_all_the_time_stays_until_it_joins_there_again() {
+    let mut room = Room::new();
+    let shown = |joined, n: u8| {
+        let presence = Some(object(json!({ "n": n })));
+        RemoteChange::Shown(
+            user("ada"),
+            RemoteMember { assigns: Assigns::default(), presence, over_local: false, joined },
+        )
+    };
+    room.channel.apply_remote(vec![shown(7, 1)]);
+    let (slot, connection) = room.join("ada", Vec::new());
+    room.channel.lose(slot, connection, Some(5)).expect("seated");
+    assert!(room.channel.apply_remote(vec![shown(7, 2)]).is_empty(), "a change of what it shows is no join");
+    assert_eq!(room.channel.apply_remote(vec![shown(8, 2)]).len(), 1);
+}
+
+#[test]
+fn other_nodes_are_not_told_of_the_ghosts_of_a_server_that_shuts_down() {
+    let mut room = Room::new();
+    let (slot, connection) = room.join("ada", vec![Step::Track(object(json!({ "n": 1 })))]);
+    room.channel.lose(slot, connection, Some(5)).expect("seated");
+    room.received();
+    room.outbound();
+    assert_eq!(room.channel.abandon_ghosts(9).len(), 1);
+    assert_eq!(room.received(), [r#"LEAVE "ada" {"n":1} of 1"#]);
+    assert!(room.outbound().is_empty());
 }

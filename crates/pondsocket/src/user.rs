@@ -1,6 +1,6 @@
 //! A copy of a user's assigns and presence.
 
-use pondsocket_proto::channel::{Assigns, Member};
+use pondsocket_proto::channel::{Assigns, Departure, Member};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,11 @@ pub struct User {
 impl User {
     pub(crate) fn of(id: UserId, member: Member) -> User {
         User { id, assigns: member.assigns, presence: member.presence }
+    }
+
+    /// A user as it was when it left.
+    pub(crate) fn departed(Departure { user, member }: Departure) -> User {
+        User::of(user, member)
     }
 
     /// The user id.

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use super::interop::Interop;
 use super::membership::NodeMembership;
+use super::orphans::Orphans;
 use super::replication::{Channels, Entry, Record, ReplicatedChannel};
 use super::{ChannelKey, NodeId};
 use crate::id::UserId;
 use crate::model::{Assigns, RemoteMember};
 use crate::wire::Object;
 
-/// The users of other live nodes.
+/// The users of other live nodes, and those of nodes that have gone which are still shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Directory<'a> {
     channels: &'a Channels,
     membership: &'a NodeMembership,
     interop: &'a Interop,
+    orphans: &'a Orphans,
 }
 
 /// A node that has a user.
@@ -28,8 +30,13 @@ pub(super) struct Holder {
 }
 
 impl<'a> Directory<'a> {
-    pub(super) fn new(channels: &'a Channels, membership: &'a NodeMembership, interop: &'a Interop) -> Directory<'a> {
-        Directory { channels, membership, interop }
+    pub(super) fn new(
+        channels: &'a Channels,
+        membership: &'a NodeMembership,
+        interop: &'a Interop,
+        orphans: &'a Orphans,
+    ) -> Directory<'a> {
+        Directory { channels, membership, interop, orphans }
     }
 
     /// A user in a channel, if another node has it. The entries of all nodes are united into one member.
@@ -44,8 +51,9 @@ impl<'a> Directory<'a> {
             assigns: &member.assigns,
             presence: member.presence.as_ref(),
         });
+        let orphan = self.orphans.get(key, user).map(|orphan| Claim::of(&orphan.node.name, &orphan.entry));
         let own = channel.local().users().get(user).map(|entry| Claim::of(self.membership.me(), entry));
-        unite(own, &others.chain(foreign).collect::<Vec<_>>())
+        unite(own, &others.chain(foreign).chain(orphan).collect::<Vec<_>>())
     }
 
     /// A user of other nodes, as [`member`](Self::member) returns it, if the channel is open here.
@@ -57,7 +65,19 @@ impl<'a> Directory<'a> {
     pub(super) fn members(&self, key: &ChannelKey) -> BTreeSet<UserId> {
         let Some(channel) = self.channels.get(key) else { return BTreeSet::new() };
         let others = self.living(channel).flat_map(|(_, record)| record.iter().map(|(user, _)| user));
-        others.chain(self.interop.users(key)).cloned().collect()
+        others.chain(self.interop.users(key)).chain(self.orphans.users(key)).cloned().collect()
+    }
+
+    /// Returns whether a live node has a user: this one, another one, or a foreign one.
+    pub(super) fn is_present(&self, key: &ChannelKey, user: &UserId) -> bool {
+        self.channels.is_local(key, user) || !self.holders(key, user).is_empty()
+    }
+
+    /// The names of the other live nodes of our kind that have users in a channel.
+    pub(super) fn nodes_in(&self, key: &ChannelKey) -> BTreeSet<Arc<str>> {
+        let Some(channel) = self.channels.get(key) else { return BTreeSet::new() };
+        let with_users = self.living(channel).filter(|(_, record)| !record.is_empty());
+        with_users.map(|(name, _)| name.clone()).collect()
     }
 
     /// The nodes that are known to have a user.

@@ -21,6 +21,9 @@ pub enum Input {
         channel: ChannelKey,
         /// The instance of the channel.
         instance: u64,
+        /// The time for which the channel shows users of a node that has gone, in milliseconds: its presence grace.
+        /// At most [`expire_after`](super::Settings::expire_after).
+        grace: u64,
     },
     /// A user is about to join a channel here. The core subscribes to the channel's topic, and unsubscribes after a
     /// while if no user joins.
@@ -71,6 +74,9 @@ pub enum Input {
     /// Time has passed. Timers expire upon this input and no other, so it has to follow as soon as the
     /// [deadline](super::Core::deadline) has passed.
     Tick,
+    /// The node is about to stop. Users of channels with a presence grace that leave because their channel closes stay
+    /// for other nodes, until these have ended their grace.
+    Stopping,
     /// The node stops: it announces this to all others, and publishes nothing afterwards.
     Stop,
 }
@@ -265,6 +271,15 @@ pub enum NodeOutput {
         user: UserId,
         /// The command.
         command: Command,
+    },
+    /// A user whose node has died has not come back: run its leave handler. Each such user is given to one node at most.
+    Orphaned {
+        /// The channel.
+        channel: ChannelKey,
+        /// The user.
+        user: UserId,
+        /// The user as its node has published it.
+        member: RemoteMember,
     },
     /// The answer to a [`ClusterRequest`].
     Answered {

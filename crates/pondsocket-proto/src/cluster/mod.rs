@@ -29,6 +29,7 @@
 //! | `replication` | the users of each node in each channel, and the recovery of lost messages |
 //! | `requests` | requests to other nodes, and their commands to this one |
 //! | `interop` | nodes of other languages, and the translation from and to their messages |
+//! | `orphans` | the users of nodes that have gone, for the presence grace of their channels |
 //! | `directory` | read access to the users of all other nodes |
 //! | `remote_view` | the users of other nodes that each channel here shows |
 //! | `context`, `sender`, `timers`, `limits` | the time, settings, timers and limits that components share |
@@ -44,6 +45,7 @@ mod limits;
 mod membership;
 pub mod message;
 mod names;
+mod orphans;
 mod random;
 mod remote_view;
 pub mod replication;

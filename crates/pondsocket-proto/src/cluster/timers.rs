@@ -26,6 +26,8 @@ pub(super) enum Timer {
     Repair(Arc<str>),
     /// Shows the changes of remote members in a channel.
     View(ChannelKey),
+    /// Ends the presence grace of users whose node has gone.
+    Orphans(ChannelKey),
     /// Publishes the digest of a channel some time after its last change.
     Digest(ChannelKey, DigestRound),
     /// Publishes the next digests of the sweep.

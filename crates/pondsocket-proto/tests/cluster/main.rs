@@ -2,6 +2,7 @@
 
 mod chaos;
 mod convergence;
+mod grace;
 mod languages;
 mod laws;
 mod operations;

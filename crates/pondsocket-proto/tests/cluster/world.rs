@@ -69,6 +69,8 @@ pub(crate) struct TestCluster {
     pub(crate) lose: fn(&Envelope) -> bool,
     /// The nodes that have a lease, if there are leases.
     pub(crate) leases: Option<BTreeSet<NodeId>>,
+    /// The presence grace of channels that open from now on.
+    pub(crate) grace: u64,
     /// The suspended nodes, which get no ticks.
     pub(crate) asleep: Option<usize>,
     next_beat: u64,
@@ -91,6 +93,7 @@ impl TestCluster {
             published: Vec::new(),
             lose: |_| false,
             leases: None,
+            grace: 0,
             asleep: None,
             next_beat: 0,
             sweep,
@@ -233,6 +236,11 @@ impl TestCluster {
             Output::Node(NodeOutput::Answered { id, answer }) => {
                 assert_eq!(node.answers.insert(id, answer), None, "answered twice");
             }
+            Output::Node(NodeOutput::Orphaned { user, member, .. }) => {
+                let shown = node.shown.values().any(|shown| shown.contains_key(&user));
+                assert!(!shown, "{user} is shown while its leave handler runs");
+                node.log.push(format!("orphan {user} {}", member.assigns.to_json()));
+            }
             Output::Node(NodeOutput::NodeUp(name)) => node.log.push(format!("up {name}")),
             Output::Node(NodeOutput::NameConflict(twin)) => node.log.push(format!("twin {}", twin.incarnation)),
             Output::Node(NodeOutput::NodeDown(name)) => node.log.push(format!("down {name}")),
@@ -297,7 +305,8 @@ impl TestCluster {
             let instance = node.instances.entry(channel.clone()).or_default();
             *instance += 1;
             let instance = *instance;
-            self.input(n, Input::Opened { channel: channel.clone(), instance });
+            let grace = self.grace;
+            self.input(n, Input::Opened { channel: channel.clone(), instance, grace });
         }
         self.local(n, channel, MemberChange::Joined { user: user(name), assigns });
     }

@@ -46,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) is_replaced: bool,
     pub(crate) link_fault: Option<LinkFault>,
     pub(crate) rooms: BTreeMap<ChannelKey, ServerChannel>,
+    /// The presence grace of its channels.
+    pub(crate) grace: u64,
     instances: u64,
     /// The inputs that wait while it is paused.
     pub(crate) waiting: Vec<Input>,
@@ -77,6 +79,7 @@ impl Node {
             is_replaced: false,
             link_fault: None,
             rooms: BTreeMap::new(),
+            grace: 0,
             instances: 0,
             waiting: Vec::new(),
             looks_for: None,
@@ -109,7 +112,7 @@ impl Node {
         let mut opened = None;
         let room = self.rooms.entry(channel.clone()).or_insert_with(|| {
             self.instances += 1;
-            opened = Some(Input::Opened { channel: channel.clone(), instance: self.instances });
+            opened = Some(Input::Opened { channel: channel.clone(), instance: self.instances, grace: self.grace });
             ServerChannel::new(channel.clone(), self.instances)
         });
         (room, opened)

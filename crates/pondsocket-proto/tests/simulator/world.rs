@@ -123,6 +123,8 @@ pub(crate) struct World {
     /// True if anything has changed since views were last compared.
     pub(crate) is_dirty: bool,
     pub(crate) is_over: bool,
+    /// The leave handlers of users of dead nodes that nodes were given.
+    pub(crate) orphans: Vec<(Peer, ChannelKey, UserId)>,
     /// The time of each user's last action, if it matters.
     last_actions: HashMap<(Peer, String), u64>,
     agenda: Agenda,
@@ -153,6 +155,7 @@ impl World {
             counter: 0,
             is_dirty: true,
             is_over: false,
+            orphans: Vec::new(),
             last_actions: HashMap::new(),
             agenda: Agenda { queue: BinaryHeap::new(), number: 0 },
             interned: HashMap::new(),
@@ -413,6 +416,7 @@ impl World {
                 self.checker.node_down(peer, &name, is_alive);
             }
             Output::Node(NodeOutput::RenewLease) => self.after(0, Event::RenewNow(peer)),
+            Output::Node(NodeOutput::Orphaned { channel, user, .. }) => self.orphans.push((peer, channel, user)),
             Output::Node(NodeOutput::Deliver { .. })
             | Output::Node(NodeOutput::NodeUp(_))
             | Output::Node(NodeOutput::Excess { .. })

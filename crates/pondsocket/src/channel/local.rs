@@ -13,6 +13,7 @@ use crate::endpoint::{Leave, Live};
 use crate::engine::handle::ConnectionHandle;
 use crate::limits::stored::{NoRoom, TooLarge};
 use crate::metrics::GraceEvent;
+use crate::user::User;
 
 impl Channel {
     pub(crate) fn show_local(&self, user: &str, presence: Object) -> Result<(), MemberError> {
@@ -105,7 +106,7 @@ impl Channel {
         }
         // On a task of its own: the caller may be the handler of another user, or another node's command, and does not
         // wait for the leave handler.
-        Leave { endpoint, channel: self.name.clone(), lobby, departure: removal.departure, reason }.spawn();
+        Leave { endpoint, channel: self.name.clone(), lobby, user: User::departed(removal.departure), reason }.spawn();
         Ok(())
     }
 

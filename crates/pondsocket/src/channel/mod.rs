@@ -21,6 +21,7 @@ use crate::context::Call;
 use crate::delivery::Delivery;
 use crate::endpoint::{Broadcast, BroadcastSource, EndpointInner, disconnected};
 use crate::engine::closing::Close;
+use crate::engine::live::GraceEnd;
 use crate::error::{InCall, Result, encoding};
 use crate::json::decode;
 use crate::json::received::{ReceivedPayload, ReceivedPayloadRef};
@@ -331,7 +332,7 @@ impl Channel {
                 handle.close(Close::Graceful(disconnected("the channel was closed")));
             }
         }
-        self.endpoint.hub.end_ghosts_of(&live, true);
+        self.endpoint.hub.end_ghosts_of(&live, GraceEnd::All);
     }
 }
 

@@ -27,6 +27,10 @@ pub enum LeaveReason {
     Evicted(String),
     /// The user was removed, with this reason, which is displayed.
     Removed(String),
+    /// The user's node has died, and the user has not come back within the presence grace of the channel
+    /// ([`Lobby::presence_grace`](crate::Lobby::presence_grace)). The handler runs on one of the other nodes that have members in the
+    /// channel, at most once. Displayed as `expired`.
+    Expired,
 }
 
 impl fmt::Display for LeaveReason {
@@ -36,6 +40,7 @@ impl fmt::Display for LeaveReason {
             LeaveReason::Closed => f.write_str("connection_closed"),
             LeaveReason::Evicted(reason) => write!(f, "evicted:{reason}"),
             LeaveReason::Removed(reason) => f.write_str(reason),
+            LeaveReason::Expired => f.write_str("expired"),
         }
     }
 }
@@ -50,14 +55,15 @@ impl LeaveReason {
             // The text of the reason is left out: it may have any number of values.
             LeaveReason::Evicted(_) => "evicted",
             LeaveReason::Removed(_) => "removed",
+            LeaveReason::Expired => "expired",
         }
     }
 }
 
 /// A user that has left a channel, with its last connection there.
 ///
-/// The handler runs once per membership: when the last messages of the connection have been handled, or, if the member
-/// was evicted or removed, at once.
+/// The handler runs once per membership: when the last messages of the connection have been handled; if the member was
+/// evicted or removed, at once; or at the end of the presence grace of a user that has not come back.
 #[derive(Debug)]
 pub struct LeaveContext {
     pub(crate) endpoint: Arc<EndpointInner>,

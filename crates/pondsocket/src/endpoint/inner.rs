@@ -30,7 +30,6 @@ use crate::limits::stored::{NoRoom, TooLarge};
 use crate::lobby::{Layers, LobbyInner};
 use crate::metrics::{Component, HandlerKind, Observer};
 use crate::pond::common::Common;
-use crate::pond::host::EndpointHost;
 use crate::pond::states::States;
 use crate::websocket::WebSocket;
 
@@ -54,7 +53,7 @@ pub(crate) struct EndpointInner {
     pub(crate) kind: EndpointKind,
     pub(crate) hub: Arc<Hub<LobbyInner>>,
     /// The name of the endpoint in messages between nodes.
-    name_among_nodes: Arc<str>,
+    pub(crate) name_among_nodes: Arc<str>,
     pub(crate) common: Arc<Common>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) admissions: Arc<Admissions>,
@@ -92,13 +91,12 @@ impl EndpointInner {
         };
         let observer = Arc::new(Observer { endpoint: pattern.as_str().into(), meter: common.meter.clone() });
         let name: Arc<str> = endpoint_name(pattern.as_str()).into();
-        let node = common.node().cloned();
-        let replication = node.as_ref().map(|node| node.replication(&name));
+        let replication = common.node().map(|node| node.replication(&name));
         let endpoint = Arc::new(EndpointInner {
             pattern,
             kind,
             hub: Hub::new(limits, pacing, Arc::clone(&common.memory), Arc::clone(&common.histories), replication),
-            name_among_nodes: Arc::clone(&name),
+            name_among_nodes: name,
             common,
             observer,
             admissions: Arc::default(),
@@ -111,9 +109,6 @@ impl EndpointInner {
             connections: Mutex::new(HashMap::new()),
             streams: Streams::default(),
         });
-        if let Some(node) = node {
-            node.add_host(&name, EndpointHost::of(&endpoint));
-        }
         if let Some(restart) = &endpoint.common.restart {
             let endpoint: Weak<EndpointInner> = Arc::downgrade(&endpoint);
             restart.add(endpoint);

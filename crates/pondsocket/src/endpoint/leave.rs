@@ -20,18 +20,20 @@ pub(crate) struct Leave {
     pub(crate) endpoint: Arc<EndpointInner>,
     pub(crate) channel: ChannelName,
     pub(crate) lobby: Arc<LobbyInner>,
-    pub(crate) departure: Departure,
+    pub(crate) user: User,
     pub(crate) reason: LeaveReason,
 }
 
 impl Leave {
     /// Logs and counts the leave, and calls the leave handler; `None` if there is none.
     pub(crate) fn handle(self) -> Option<BoxFuture<'static, Result<()>>> {
-        let Leave { endpoint, channel: name, lobby, departure, reason } = self;
-        let user = User::of(departure.user, departure.member);
+        let Leave { endpoint, channel: name, lobby, user, reason } = self;
         let (path, channel) = (&*endpoint.observer.endpoint, name.as_str());
         tracing::debug!(target: "pondsocket::channel", endpoint = path, channel, user = user.id(), %reason, "left");
-        endpoint.observer.count(|metrics, path| metrics.channel_left(path, user.id(), channel, reason.kind()));
+        // The membership of an orphan was counted by its own node.
+        if reason != LeaveReason::Expired {
+            endpoint.observer.count(|metrics, path| metrics.channel_left(path, user.id(), channel, reason.kind()));
+        }
         let route = OnceLock::new();
         Arc::clone(&lobby).left(LeaveContext { endpoint, name, user, reason, lobby, route })
     }
@@ -39,7 +41,7 @@ impl Leave {
     /// Runs the leave handler on a task of its own, where no connection's task waits for it.
     pub(crate) fn spawn(self) {
         let (endpoint, lobby) = (Arc::clone(&self.endpoint), Arc::clone(&self.lobby));
-        let (name, user, reason) = (self.channel.clone(), self.departure.user.clone(), &self.reason);
+        let (name, user, reason) = (self.channel.clone(), self.user.id.clone(), &self.reason);
         let (path, channel) = (&*endpoint.observer.endpoint, name.as_str());
         // A span without a parent: the code that has removed the member does not wait, and may be the handler of another user.
         let span =
@@ -91,6 +93,6 @@ impl GhostEnds<LobbyInner> for GhostLeaves {
         let Some(endpoint) = self.0.upgrade() else { return };
         endpoint.note_grace(channel.as_str(), departure.user.as_str(), GraceEvent::Expired);
         let (channel, lobby) = (channel.clone(), Arc::clone(lobby));
-        Leave { endpoint, channel, lobby, departure, reason: LeaveReason::Closed }.spawn();
+        Leave { endpoint, channel, lobby, user: User::departed(departure), reason: LeaveReason::Closed }.spawn();
     }
 }

@@ -10,7 +10,7 @@ use pondsocket_proto::channel::{Channel, ChannelLimits, Ring};
 use pondsocket_proto::id::ChannelName;
 
 use crate::engine::history::{ChannelHistory, Histories, HistoryHub};
-use crate::engine::live::{ChangedChannels, GhostEnds, LiveChannel, Pacing, Replication, Rules};
+use crate::engine::live::{ChangedChannels, GhostEnds, GraceEnd, LiveChannel, Pacing, Replication, Rules};
 use crate::engine::runtime::KnownRuntime;
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
@@ -66,14 +66,14 @@ impl<L: Rules> Hub<L> {
         let _ = self.ghost_ends.set(Box::new(ends));
     }
 
-    /// Ends the grace of all ghosts that have not come back by now, or of `all`.
-    pub(crate) fn end_ghosts(&self, all: bool) {
-        self.channels().iter().for_each(|channel| self.end_ghosts_of(channel, all));
+    /// Ends the grace of ghosts.
+    pub(crate) fn end_ghosts(&self, which: GraceEnd) {
+        self.channels().iter().for_each(|channel| self.end_ghosts_of(channel, which));
     }
 
     /// Ends the grace of the ghosts of one channel.
-    pub(crate) fn end_ghosts_of(&self, channel: &Arc<LiveChannel<L>>, all: bool) {
-        for departure in channel.end_ghosts(all) {
+    pub(crate) fn end_ghosts_of(&self, channel: &Arc<LiveChannel<L>>, which: GraceEnd) {
+        for departure in channel.end_ghosts(which) {
             if let Some(ends) = self.ghost_ends.get() {
                 ends.expired(&channel.name, &channel.lobby, departure);
             }
@@ -182,7 +182,7 @@ impl<L: Rules> Hub<L> {
 
 impl<L: Rules> HistoryHub for Hub<L> {
     fn expire(&self) {
-        self.end_ghosts(false);
+        self.end_ghosts(GraceEnd::Due);
         self.channels().iter().for_each(|channel| channel.expire());
     }
 

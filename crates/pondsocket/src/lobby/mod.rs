@@ -229,6 +229,9 @@ impl Lobby {
     /// or without a code, or deletes its event stream, and a user that is evicted, removed or disconnected leave at once. So
     /// does a user whose id was generated and that has no [session](crate::Connected::session): it could not come back.
     ///
+    /// In a cluster the user may join on any node. Users of a node that has stopped or died are shown for the grace as well
+    /// (docs/cluster.md, Presence grace). The time counts for other nodes from the opening of a channel on them.
+    ///
     /// A shutdown does not wait for ghosts: their leave handlers run at its end. A later call replaces the time, for
     /// connections that are lost from then on. The number of ghosts is limited:
     /// [`Options::max_ghosts`](crate::Options::max_ghosts).

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use pondsocket_proto::channel::RemoteChange;
+use pondsocket_proto::channel::{RemoteChange, RemoteMember};
 use pondsocket_proto::cluster::message::UserMessageRef;
 use pondsocket_proto::cluster::{Command, Verdict};
 use pondsocket_proto::id::{ChannelName, UserId};
@@ -10,12 +10,14 @@ use pondsocket_proto::id::{ChannelName, UserId};
 use crate::channel::Channel;
 use crate::channel::error::MemberError;
 use crate::cluster::node::Host;
-use crate::endpoint::EndpointInner;
+use crate::context::LeaveReason;
+use crate::endpoint::{EndpointInner, Leave};
 use crate::engine::live::AtOnce;
 use crate::metrics::Limit;
+use crate::user::User;
 
 /// An endpoint, as this server's node sees it. The reference is weak, because the endpoint holds the node.
-pub(crate) struct EndpointHost(pub(crate) Weak<EndpointInner>);
+pub(crate) struct EndpointHost(Weak<EndpointInner>);
 
 impl Host for EndpointHost {
     fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<RemoteChange>) {
@@ -52,6 +54,15 @@ impl Host for EndpointHost {
         }
     }
 
+    fn inherit(&self, channel: &ChannelName, user: UserId, member: RemoteMember) {
+        let Some(endpoint) = self.0.upgrade() else { return };
+        // A channel that has closed since has no lobby here any more: nobody runs the handler.
+        let Some(live) = endpoint.hub.get(channel.as_str()) else { return };
+        let (channel, lobby) = (live.name.clone(), Arc::clone(&live.lobby));
+        let user = User { id: user, assigns: member.assigns, presence: member.presence };
+        Leave { endpoint, channel, lobby, user, reason: LeaveReason::Expired }.spawn();
+    }
+
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict {
         let Some(endpoint) = self.0.upgrade() else { return Verdict::NotFound };
         // Unbound: the command applies to the membership that the user has now.
@@ -74,7 +85,10 @@ impl Host for EndpointHost {
 }
 
 impl EndpointHost {
-    pub(crate) fn of(endpoint: &Arc<EndpointInner>) -> Arc<dyn Host> {
-        Arc::new(EndpointHost(Arc::downgrade(endpoint)))
+    /// Lets the node of the server reach the channels of a new endpoint, if there is a node.
+    pub(crate) fn serve(endpoint: &Arc<EndpointInner>) {
+        if let Some(node) = endpoint.node() {
+            node.add_host(&endpoint.name_among_nodes, Arc::new(EndpointHost(Arc::downgrade(endpoint))));
+        }
     }
 }

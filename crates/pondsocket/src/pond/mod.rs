@@ -22,6 +22,7 @@ use crate::limits::address::Proxies;
 use crate::metrics::{Meter, Metrics};
 use crate::options::Options;
 use crate::pond::common::Common;
+use crate::pond::host::EndpointHost;
 use crate::pond::registration::{RegistrationError, check_new, parse};
 use crate::websocket::WebSocket;
 
@@ -186,6 +187,7 @@ impl PondSocket {
         check_new("endpoint", &pattern, endpoints.iter().map(|endpoint| &endpoint.0.pattern))?;
         let endpoint = Endpoint(EndpointInner::new(pattern, kind, Arc::clone(&self.common))?);
         GhostLeaves::serve(&endpoint.0);
+        EndpointHost::serve(&endpoint.0);
         endpoints.push(endpoint.clone());
         Ok(endpoint)
     }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::engine::closing::{Close, Closure};
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::ids;
+use crate::engine::live::GraceEnd;
 use crate::metrics::CloseReason;
 use crate::pond::PondSocket;
 
@@ -222,9 +223,13 @@ impl PondSocket {
         }
     }
 
-    /// Ends the presence grace of all members that are left.
+    /// Ends the presence grace of all members that are left. Their leave handlers run here; other nodes show them until
+    /// their own grace has ended, because they may join there.
     fn end_ghosts(&self) {
-        self.endpoints().iter().for_each(|endpoint| endpoint.0.hub.end_ghosts(true));
+        if let Some(node) = self.common.node() {
+            node.prepare_stop();
+        }
+        self.endpoints().iter().for_each(|endpoint| endpoint.0.hub.end_ghosts(GraceEnd::Shutdown));
     }
 
     fn handles(&self) -> Vec<Arc<ConnectionHandle>> {

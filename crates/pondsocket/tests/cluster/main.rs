@@ -3,6 +3,7 @@
 
 mod faults;
 mod foreign_nodes;
+mod grace;
 mod incarnations;
 mod joining;
 mod limits;

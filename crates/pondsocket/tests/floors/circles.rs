@@ -48,7 +48,6 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
     ("context/gap", "endpoint/inner", "the same"),
     ("context/join", "lobby", "a join is accepted for a lobby, whose handlers are called with contexts"),
     ("context/leave", "lobby", "the same"),
-    ("pond/host", "endpoint/inner", "what other nodes ask for is done to the endpoint that has the channel"),
     ("context/join", "handler", "a context says what kind of handler it is for"),
     ("handler", "context/connection", "the answers of handlers are those that contexts are answered with"),
     ("handler", "context/event", "the same"),

@@ -258,6 +258,20 @@ impl<R> Channel<R> {
         gone
     }
 
+    /// Ends the grace of at most `most` ghosts, because the server shuts down. Other nodes are not told: they show these
+    /// users for the rest of their own grace, until this node has gone.
+    pub fn abandon_ghosts(&mut self, most: usize) -> Vec<Departure> {
+        let mut gone = Vec::new();
+        while gone.len() < most
+            && let Some(user) = self.local.first_due_ghost(u64::MAX).cloned()
+            && let Some(departure) = self.local.remove(&user)
+        {
+            self.announce_end(&departure);
+            gone.push(departure);
+        }
+        gone
+    }
+
     /// Removes a user with all its connections, without a message to them.
     pub fn remove(&mut self, user: &UserId) -> Result<Removal, NotMember> {
         let removal = self.remove_member(user, |_, _| {})?;

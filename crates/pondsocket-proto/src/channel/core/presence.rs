@@ -73,9 +73,21 @@ impl<R> Channel<R> {
         }
         if own.is_none() {
             // Before the change is announced: a user that becomes tracked receives its own JOIN, and with it the list.
-            self.queue.push(Op::Track { seats, on: true });
+            self.queue.push(Op::Track { seats: seats.clone(), on: true });
         }
+        let is_unchanged = before.is_some() && {
+            let own = self.local.member(user).and_then(|member| member.presence.as_ref());
+            self.remote.presence(user, own) == before.as_ref()
+        };
         self.change_presence(user, before, Some(presence));
+        // Another node shows the same of this user, so nobody is told anything: the user itself gets the list.
+        if own.is_none()
+            && is_unchanged
+            && seats != Seats::None
+            && let Some(shown) = self.presence(user).cloned()
+        {
+            self.announce(PresenceKind::Join, Audience::Only(seats), &member_id(user), shown);
+        }
         Ok(())
     }
 
@@ -108,8 +120,13 @@ impl<R> Channel<R> {
     }
 
     pub(super) fn announce_leave(&mut self, gone: &Departure) {
+        self.outbound.note(|| Outbound::Change(MemberChange::Left { user: gone.user.clone() }));
+        self.announce_end(gone);
+    }
+
+    /// Tells the members here that a user has left.
+    pub(super) fn announce_end(&mut self, gone: &Departure) {
         let user = &gone.user;
-        self.outbound.note(|| Outbound::Change(MemberChange::Left { user: user.clone() }));
         // The user has left already, so its last presence is taken from the departure. If another node has the user,
         // members see an update, or nothing, in place of a LEAVE.
         let before = self.remote.presence(user.as_str(), gone.member.presence.as_ref()).cloned();

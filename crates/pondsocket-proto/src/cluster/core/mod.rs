@@ -5,6 +5,7 @@ use super::interop::Interop;
 use super::io::{Bus, Excess};
 use super::membership::{NodeMembership, NodeTransition};
 use super::message::NodeEvent;
+use super::orphans::Orphans;
 use super::random::Random;
 use super::remote_view::RemoteView;
 use super::replication::sync::publish_digest;
@@ -21,7 +22,7 @@ use crate::model::MemberChange;
 /// need `context` and a component mutably at the same time.
 macro_rules! directory {
     ($core:expr) => {
-        Directory::new(&$core.channels, &$core.membership, &$core.interop)
+        Directory::new(&$core.channels, &$core.membership, &$core.interop, &$core.orphans)
     };
 }
 
@@ -48,6 +49,7 @@ pub struct Core {
     requests: Requests,
     commands: Commands,
     interop: Interop,
+    orphans: Orphans,
     recent: Recent,
     sender: Sender,
     outputs: Vec<Output>,
@@ -55,6 +57,8 @@ pub struct Core {
     /// The time since which no message of a foreign node has come or can have been lost; `None` while heartbeats are not
     /// received.
     foreign_silence: Option<u64>,
+    /// True if the node is about to stop.
+    is_stopping: bool,
 }
 
 impl Core {
@@ -78,6 +82,8 @@ impl Core {
             outputs: Vec::new(),
             time: Time::default(),
             foreign_silence: None,
+            is_stopping: false,
+            orphans: Orphans::default(),
             context: Context::new(settings, of_context),
         }
     }
@@ -108,7 +114,7 @@ impl Core {
         );
         match input {
             Input::Incarnation(incarnation) => self.adopt(incarnation),
-            Input::Opened { channel, instance } => self.open(&channel, instance),
+            Input::Opened { channel, instance, grace } => self.open(&channel, instance, grace),
             Input::Expected { channel } => self.channels.listen(&mut self.context, &channel),
             Input::Closed { channel, instance } => self.close(&channel, instance),
             Input::Local { channel, change } => self.change_local(&channel, change),
@@ -120,6 +126,7 @@ impl Core {
             }
             Input::Done { id, verdict } => self.commands.done(&mut self.context, id, verdict),
             Input::Tick => self.tick(),
+            Input::Stopping => self.is_stopping = true,
             Input::Stop => self.stop(),
         }
         self.carry_out();
@@ -187,7 +194,7 @@ impl Core {
     /// that message and need one for each user that leaves.
     fn stop(&mut self) {
         self.requests.give_up_all(&mut self.context, &directory!(self));
-        self.channels.leave_all(&mut self.context);
+        self.channels.leave_all(&mut self.context, |key| self.orphans.has_grace(key));
         // Last, because a node that stops publishes nothing after its `Bye`.
         self.context.announce(NodeEvent::Bye);
         self.carry_out();
@@ -219,6 +226,7 @@ impl Core {
                 Timer::View(channel) => {
                     self.view.refresh(&mut self.context, &directory!(self), channel);
                 }
+                Timer::Orphans(channel) => self.end_orphans(&channel),
                 Timer::Digest(channel, _) => publish_digest(cx, &self.channels, &channel),
                 Timer::Sweep => self.sync.sweep(cx, &mut self.channels),
                 Timer::Linger(channel) => {
@@ -324,12 +332,15 @@ impl Core {
                 NodeTransition::Up(node) => {
                     self.context.output(NodeOutput::NodeUp(node.name.clone()));
                     self.catch_up(&node);
+                    let given_back = self.orphans.give_back(&node);
+                    self.touch_all(given_back);
                     self.touch_all(self.channels.users_of(&node.name));
                     // Repairs stop while the owner is down; what is still missing is requested now.
                     self.sync.check_repairs_of(&mut self.context, &self.channels, &node.name);
                 }
                 NodeTransition::Down(node) => {
                     self.context.output(NodeOutput::NodeDown(node.name.clone()));
+                    self.adopt_users(&node);
                     self.touch_all(self.channels.users_of(&node.name));
                 }
                 NodeTransition::Replaced(node) => {
@@ -361,10 +372,55 @@ impl Core {
         }
     }
 
-    fn open(&mut self, key: &ChannelKey, instance: u64) {
+    /// Takes over the users of a node that has gone, in the channels with a presence grace. Users that are on other nodes,
+    /// too, are shown as members of those.
+    fn adopt_users(&mut self, node: &NodeId) {
+        let has_died = !self.membership.has_left(node);
+        for (key, users) in self.channels.entries_of(node) {
+            if !self.orphans.has_grace(&key) {
+                continue;
+            }
+            let directory = directory!(self);
+            let users: Vec<_> = users.into_iter().filter(|(user, _)| !directory.is_present(&key, user)).collect();
+            let heirs = has_died.then(|| directory.nodes_in(&key));
+            self.orphans.adopt(&mut self.context, &key, node, users, heirs);
+        }
+    }
+
+    /// Ends the grace of the orphans that have not come back.
+    fn end_orphans(&mut self, key: &ChannelKey) {
+        let due = self.orphans.take_due(&mut self.context, key);
+        if due.is_empty() {
+            return;
+        }
+        self.view.touch(&mut self.context, key, due.iter().map(|(user, _)| user.clone()));
+        // At once, so that their leave handlers find the channel without them.
+        self.view.refresh(&mut self.context, &directory!(self), key.clone());
+        let present = directory!(self).nodes_in(key);
+        for (user, orphan) in due {
+            if orphan.is_inherited_by(&self.me().name, key, &user, &present) {
+                let member = orphan.into_member();
+                self.context.output(NodeOutput::Orphaned { channel: key.clone(), user, member });
+            }
+        }
+    }
+
+    /// Notes a change of users: an orphan that a live node has is none any more, and neither is one that its own node had
+    /// lost before it went.
+    fn settle_orphans<'a>(&mut self, key: &ChannelKey, users: impl IntoIterator<Item = &'a UserId>) {
+        for user in users {
+            let Some(orphan) = self.orphans.get(key, user) else { continue };
+            if directory!(self).is_present(key, user) || self.channels.has_lost(key, &orphan.node, user) {
+                self.orphans.remove(key, user);
+            }
+        }
+    }
+
+    fn open(&mut self, key: &ChannelKey, instance: u64, grace: u64) {
         let left = self.channels.open(&mut self.context, key, instance);
         // They have left this node: for a while no list of a foreign node restores them.
         left.iter().for_each(|user| self.interop.note_owner(&self.context, key, user, false));
+        self.orphans.open(&self.context, key, grace);
         self.view.open(&mut self.context, key, instance);
         if self.channels.is_subscribed(key) {
             self.sync.want_state(&mut self.context, &self.channels, key);
@@ -372,9 +428,14 @@ impl Core {
     }
 
     fn close(&mut self, key: &ChannelKey, instance: u64) {
+        if self.is_stopping && self.orphans.has_grace(key) {
+            // Its users are published until the `Bye`.
+            return;
+        }
         if let Some(left) = self.channels.close(&mut self.context, key, instance) {
             left.iter().for_each(|user| self.interop.note_owner(&self.context, key, user, false));
             self.view.close(key);
+            self.orphans.close(&mut self.context, key);
         }
     }
 
@@ -391,14 +452,21 @@ impl Core {
         self.channels.change_local(&mut self.context, key, change);
         // The shown member is united from all entries of the user, this node's included, so a local change can alter
         // it.
-        let is_remote = self.channels.get(key).is_some_and(|channel| channel.is_remote(&user));
+        let was_orphan = self.channels.is_local(key, &user) && self.orphans.remove(key, &user);
+        let is_remote = was_orphan || self.channels.get(key).is_some_and(|channel| channel.is_remote(&user));
         if is_remote || self.interop.get(key, &user).is_some() {
             self.view.touch(&mut self.context, key, [user]);
         }
     }
 
-    /// Marks users for the next refresh of the remote view, after a node of our kind has gained or lost them.
+    /// Handles a change of users that their own node has published.
     fn members_changed(&mut self, key: &ChannelKey, changed: Changed) {
+        self.settle_orphans(key, changed.iter().map(|(user, _)| user));
+        self.note_changed(key, changed);
+    }
+
+    /// Marks users for the next refresh of the remote view, after a node of our kind has gained or lost them.
+    fn note_changed(&mut self, key: &ChannelKey, changed: Changed) {
         for (user, has_user) in &changed {
             self.interop.note_owner(&self.context, key, user, *has_user);
         }
@@ -406,7 +474,7 @@ impl Core {
     }
 
     fn all_changed(&mut self, changed: Vec<(ChannelKey, Changed)>) {
-        changed.into_iter().for_each(|(key, changed)| self.members_changed(&key, changed));
+        changed.into_iter().for_each(|(key, changed)| self.note_changed(&key, changed));
     }
 
     fn touch_all(&mut self, changed: Vec<(ChannelKey, Vec<UserId>)>) {

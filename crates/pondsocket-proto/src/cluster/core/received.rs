@@ -113,7 +113,10 @@ impl Core {
         let transitions = match event {
             // The caller has passed it to the membership before, as the sign of liveness that it is.
             NodeEvent::Hello => return,
-            NodeEvent::Bye => self.membership.leave(&mut self.context, from),
+            NodeEvent::Bye => {
+                self.orphans.disinherit(from);
+                self.membership.leave(&mut self.context, from)
+            }
             NodeEvent::Down(node) if node == *self.me() => return self.come_back(),
             NodeEvent::Down(node) => self.membership.down(&mut self.context, &node),
         };
@@ -226,7 +229,10 @@ impl Core {
     fn apply_foreign(&mut self, key: &ChannelKey, source: Arc<str>, translated: Translated) {
         let cx = &mut self.context;
         match translated {
-            Translated::Changed(users) => self.view.touch(cx, key, users),
+            Translated::Changed(users) => {
+                self.view.touch(cx, key, users.iter().cloned());
+                self.settle_orphans(key, &users);
+            }
             Translated::Left(user) => {
                 cx.effects.push(Effect::Foreign(key.clone(), user.clone(), ForeignUpdate::Left));
                 self.requests.left(&mut self.context, &directory!(self), key, &user);

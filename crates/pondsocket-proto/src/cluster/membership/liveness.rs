@@ -49,6 +49,12 @@ impl Liveness {
             .is_some_and(|(_, node)| node.incarnation == incarnation && matches!(node.state, NodeState::Up { .. }))
     }
 
+    /// Returns whether this is the valid incarnation of its name, and has published its `Bye`.
+    pub(super) fn has_left(&self, id: &NodeId) -> bool {
+        let known = self.nodes.get(&id.name).filter(|(_, node)| node.incarnation == id.incarnation);
+        known.is_some_and(|(_, node)| matches!(node.state, NodeState::Gone { .. }))
+    }
+
     /// The nodes that are alive, by name.
     pub(super) fn up(&self) -> impl Iterator<Item = NodeId> {
         let up = self.nodes.iter().filter(|(_, node)| matches!(node.state, NodeState::Up { .. }));

@@ -63,6 +63,11 @@ impl NodeMembership {
         self.liveness.is_up(name, incarnation)
     }
 
+    /// Returns whether this is the valid incarnation of its name, and has published its `Bye`.
+    pub(super) fn has_left(&self, node: &NodeId) -> bool {
+        self.liveness.has_left(node)
+    }
+
     /// The valid incarnation of a node, if it is alive.
     pub(super) fn living(&self, name: &str) -> Option<NodeId> {
         self.liveness.living(name)

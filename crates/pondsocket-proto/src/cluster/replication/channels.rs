@@ -7,7 +7,7 @@ use super::digest;
 use super::local_state::Delta;
 use super::record::{At, Check, Record};
 use super::tombstones::Tombstones;
-use super::users::{self, Users};
+use super::users::{self, Entry, Users};
 use crate::cluster::context::Context;
 use crate::cluster::message::{ChannelState, Ext};
 use crate::cluster::timers::{DigestRound, Timer};
@@ -136,11 +136,17 @@ impl Channels {
         true
     }
 
-    /// Removes all users of this node.
-    pub(in crate::cluster) fn leave_all(&mut self, cx: &mut Context) {
+    /// Removes all users of this node. Nodes of our kind are not told of those in a channel for which `is_quiet` is true:
+    /// they take them over when this node says `Bye`.
+    pub(in crate::cluster) fn leave_all(&mut self, cx: &mut Context, is_quiet: impl Fn(&ChannelKey) -> bool) {
         for (key, channel) in &mut self.channels {
             let deltas = channel.local.leave_all();
-            publish(cx, key, deltas);
+            if is_quiet(key) {
+                // Without versions they are no changes of this node's own: our nodes ignore them.
+                deltas.into_iter().for_each(|delta| cx.publish(key, delta.body));
+            } else {
+                publish(cx, key, deltas);
+            }
         }
     }
 
@@ -286,6 +292,22 @@ impl Channels {
             Some((key.clone(), users))
         };
         self.channels.iter().filter_map(users).collect()
+    }
+
+    /// The users that an incarnation of a node has in each channel.
+    pub(in crate::cluster) fn entries_of(&self, node: &NodeId) -> Vec<(ChannelKey, Vec<(UserId, Entry)>)> {
+        let entries = |(key, channel): (&ChannelKey, &ReplicatedChannel)| {
+            let record = channel.records.get(&node.name)?;
+            let is_it = record.at().incarnation == node.incarnation && !record.is_empty();
+            is_it.then(|| (key.clone(), record.iter().map(|(user, entry)| (user.clone(), entry.clone())).collect()))
+        };
+        self.channels.iter().filter_map(entries).collect()
+    }
+
+    /// Returns whether the record of an incarnation of a node is known here, and has no such user.
+    pub(in crate::cluster) fn has_lost(&self, key: &ChannelKey, node: &NodeId, user: &UserId) -> bool {
+        let record = self.get(key).and_then(|channel| channel.records.get(&node.name));
+        record.is_some_and(|record| record.at().incarnation == node.incarnation && record.get(user).is_none())
     }
 
     fn alter_all(

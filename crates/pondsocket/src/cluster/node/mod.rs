@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{Outbound, RemoteChange};
+use pondsocket_proto::channel::{Outbound, RemoteChange, RemoteMember};
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage, UserMessageRef, short};
 use pondsocket_proto::cluster::{
     Answer, ChannelKey, ClusterRequest, Command, Core, Input, NodeId, NodeOutput, Output, Settings, Topics, Verdict,
@@ -71,6 +71,8 @@ pub(crate) trait Host: Send + Sync {
     fn deliver(&self, channel: &str, message: UserMessageRef<'_>);
     /// Carries out a command of another node on a user here.
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict;
+    /// Runs the leave handler of a user whose node has died.
+    fn inherit(&self, channel: &ChannelName, user: UserId, member: RemoteMember);
 }
 
 /// A node of a cluster.
@@ -167,6 +169,11 @@ impl Node {
         {
             self.tasks.get_or_init(|| Tasks::start(self, &runtime));
         }
+    }
+
+    /// Notes that this node is about to stop: other nodes take over the users whose presence grace ends with it.
+    pub(crate) fn prepare_stop(&self) {
+        self.handle_now([Input::Stopping]);
     }
 
     /// Announces to other nodes that this one stops, waits for the messages in the queue, and ends; all within
@@ -450,10 +457,10 @@ impl ChannelReplication {
 }
 
 impl Replication for ChannelReplication {
-    fn opened(&self, channel: &ChannelName, instance: u64) {
+    fn opened(&self, channel: &ChannelName, instance: u64, grace: u64) {
         // A server may be created outside of a runtime. Its first channel is opened within one.
         self.node.start();
-        self.node.handle_now([Input::Opened { channel: self.key(channel), instance }]);
+        self.node.handle_now([Input::Opened { channel: self.key(channel), instance, grace }]);
     }
 
     fn replicate(&self, channel: &ChannelName, what: Vec<Outbound>) {

@@ -280,6 +280,9 @@ impl Node {
                 let verdict = host.map_or(Verdict::NotFound, |host| host.execute(&channel.channel, &user, command));
                 return Some(Input::Done { id, verdict });
             }
+            NodeOutput::Orphaned { channel, user, member } => {
+                hosts.get(&channel.endpoint)?.inherit(&channel.channel, user, member);
+            }
             NodeOutput::Answered { id, answer } => {
                 if let Some(asker) = self.pending.lock().remove(&id) {
                     // The caller may have dropped its future.

@@ -30,6 +30,7 @@ use crate::json::received::ReceivedPayload;
 use crate::limits::stored::TooLarge;
 use crate::lobby::LobbyInner;
 use crate::metrics::{Component, GraceEvent, HandlerKind, Meter};
+use crate::user::User;
 
 impl Session {
     pub(super) fn start(&mut self, id: SubscriptionId, request: Request) -> Option<HandlerTask> {
@@ -197,7 +198,7 @@ impl Session {
         let span = debug_span!(target: "pondsocket::handler", "leave", channel = name.as_str(), %reason);
         let started = self.endpoint.observer.start();
         let (endpoint, channel) = (Arc::clone(&self.endpoint), name.clone());
-        let leave = Leave { endpoint, channel, lobby: Arc::clone(&lobby), departure, reason };
+        let leave = Leave { endpoint, channel, lobby: Arc::clone(&lobby), user: User::departed(departure), reason };
         let future = span.in_scope(|| leave.handle())?;
         Some(HandlerTask { kind: TaskKind::Leave { lobby, future }, started, span })
     }
@@ -395,7 +396,14 @@ impl Session {
         if let Ok(Some(departure)) = live.change(&mut self.changed, |channel| channel.end_ghost(user)) {
             self.endpoint.note_grace(name.as_str(), user.as_str(), GraceEvent::Declined);
             let (endpoint, lobby) = (Arc::clone(&self.endpoint), Arc::clone(&live.lobby));
-            Leave { endpoint, channel: name.clone(), lobby, departure, reason: LeaveReason::Closed }.spawn();
+            Leave {
+                endpoint,
+                channel: name.clone(),
+                lobby,
+                user: User::departed(departure),
+                reason: LeaveReason::Closed,
+            }
+            .spawn();
         }
     }
 

@@ -89,8 +89,9 @@ pub(crate) enum FilterDecision {
 /// The replication of the changes of channels to other nodes. All methods are called under the channel's lock, whose order is
 /// the one that other nodes see, so they neither wait nor call back.
 pub(crate) trait Replication: Send + Sync {
-    /// Notes that a channel has got its first member. `instance` is the number of the channel's current instance.
-    fn opened(&self, channel: &ChannelName, instance: u64);
+    /// Notes that a channel has got its first member. `instance` is the number of the channel's current instance, `grace` its
+    /// presence grace in milliseconds.
+    fn opened(&self, channel: &ChannelName, instance: u64, grace: u64);
     /// Passes its changes on to other nodes, in order.
     fn replicate(&self, channel: &ChannelName, what: Vec<Outbound>);
     /// Notes that this instance of the channel has ended.

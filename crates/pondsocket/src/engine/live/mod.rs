@@ -74,6 +74,16 @@ pub(crate) struct Pacing {
     pub(crate) timer: SharedTimer,
 }
 
+/// The ghosts whose grace ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum GraceEnd {
+    /// Those that have not come back in time.
+    Due,
+    All,
+    /// All, because the server shuts down: other nodes take them over.
+    Shutdown,
+}
+
 /// A channel with members, or with a first one that is joining.
 pub(crate) struct LiveChannel<L: Rules> {
     pub(crate) name: ChannelName,
@@ -292,7 +302,7 @@ impl<L: Rules> LiveChannel<L> {
             return;
         }
         if !std::mem::replace(&mut core.replicated, true) {
-            replication.opened(&self.name, self.serial);
+            replication.opened(&self.name, self.serial, self.lobby.presence_grace());
         }
         replication.replicate(&self.name, outbound);
     }
@@ -394,13 +404,16 @@ impl<L: Rules> LiveChannel<L> {
         self.histories.has_room_for_ghost()
     }
 
-    /// Ends the grace of the ghosts that have not come back by now, or of all.
-    pub(crate) fn end_ghosts(self: &Arc<Self>, all: bool) -> Vec<Departure> {
-        let now = if all { u64::MAX } else { self.histories.now() };
+    /// Ends the grace of ghosts.
+    pub(crate) fn end_ghosts(self: &Arc<Self>, which: GraceEnd) -> Vec<Departure> {
+        let now = if which == GraceEnd::Due { self.histories.now() } else { u64::MAX };
         let mut gone = Vec::new();
         while self.read(|channel| channel.local_members().ghost_count() > 0) {
             let before = gone.len();
-            let some = self.change(AtOnce, |channel| channel.expire_ghosts(now, GHOSTS_PER_TURN));
+            let some = self.change(AtOnce, |channel| match which {
+                GraceEnd::Due | GraceEnd::All => channel.expire_ghosts(now, GHOSTS_PER_TURN),
+                GraceEnd::Shutdown => channel.abandon_ghosts(GHOSTS_PER_TURN),
+            });
             gone.extend(some.unwrap_or_default());
             if gone.len() - before < GHOSTS_PER_TURN {
                 break;

@@ -497,7 +497,7 @@ fn a_ghost_that_comes_back_as_its_grace_ends_either_returns_or_has_left() {
         assert!(matches!(lost, Ok(Ok(_))));
         let due = Arc::clone(&old);
         let sweeper = thread::spawn(move || {
-            let gone = due.end_ghosts(false).len();
+            let gone = due.end_ghosts(GraceEnd::Due).len();
             due.expire();
             gone
         });

@@ -1,0 +1,211 @@
+//! The presence grace among nodes: users of a node that has gone are shown for a while, because they may join another one.
+
+use std::collections::BTreeSet;
+
+use pondsocket_proto::cluster::message::{Body, NodeEvent};
+use pondsocket_proto::cluster::{ClusterRequest, Input};
+
+use crate::world::{TestCluster, assigns, room, user};
+
+const GRACE: u64 = 10_000;
+
+/// Nodes that hold leases, each with a user of its own name in the channel, for long enough to know each other.
+fn cluster(nodes: usize) -> TestCluster {
+    let mut world = TestCluster::new(nodes);
+    world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect::<BTreeSet<_>>());
+    world.grace = GRACE;
+    for n in 0..nodes {
+        let name = format!("of-{}", world.nodes[n].id.name);
+        world.join_with(n, &room(), &name, assigns(&[("seat", "7")]));
+        world.track(n, &room(), &name, r#"{"status":"here"}"#);
+    }
+    world.pass(10_000);
+    (0..nodes).for_each(|n| drop(world.log(n)));
+    world
+}
+
+fn orphans(world: &mut TestCluster) -> Vec<String> {
+    let logs = (0..world.nodes.len()).flat_map(|n| world.log(n)).collect::<Vec<_>>();
+    logs.into_iter().filter(|line| line.starts_with("orphan")).collect()
+}
+
+#[test]
+fn users_of_a_node_that_died_are_shown_for_their_grace_and_one_survivor_runs_the_leave_handler() {
+    for nodes in [2, 3, 5] {
+        let mut world = cluster(nodes);
+        world.crash(0);
+        world.pass(GRACE);
+        assert!(world.shown(0, &room()).contains("of-a*"), "{}", world.shown(0, &room()));
+        assert_eq!(orphans(&mut world), Vec::<String>::new());
+        // The death is noticed within a lifetime and a renewal.
+        world.pass(5500);
+        for n in 0..nodes - 1 {
+            assert!(!world.shown(n, &room()).contains("of-a"));
+        }
+        assert_eq!(orphans(&mut world), [r#"orphan of-a {"seat":7}"#], "{nodes} nodes");
+        world.pass(70_000);
+        assert!(orphans(&mut world).is_empty());
+    }
+}
+
+#[test]
+fn survivors_share_the_leave_handlers() {
+    let mut world = cluster(3);
+    for n in 0..40 {
+        world.join(0, &room(), &format!("guest-{n}"));
+    }
+    world.pass(1000);
+    world.crash(0);
+    world.pass(GRACE + 5500);
+    let counts = [0, 1].map(|n| world.log(n).iter().filter(|line| line.starts_with("orphan")).count());
+    assert_eq!(counts[0] + counts[1], 41);
+    assert!(counts.iter().all(|count| *count > 8), "{counts:?}");
+}
+
+#[test]
+fn a_user_that_joins_another_node_within_the_grace_is_shown_all_the_time() {
+    let mut world = cluster(3);
+    world.crash(0);
+    for _ in 0..70 {
+        world.pass(100);
+        assert!((0..2).all(|n| world.shown(n, &room()).contains("of-a*")));
+    }
+    // After the death was noticed: node `c` has it from now on.
+    world.join_with(1, &room(), "of-a", assigns(&[("seat", "8")]));
+    world.track(1, &room(), "of-a", r#"{"status":"here"}"#);
+    world.pass(100);
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-a* of-c*".into(), "of-b*".into()));
+    assert_eq!(world.shown_user(0, &room(), "of-a").expect("shown").assigns.to_json(), r#"{"seat":8}"#);
+    world.pass(70_000);
+    assert_eq!(world.shown(0, &room()), "of-a* of-c*");
+    assert!(orphans(&mut world).is_empty());
+    // It leaves when it leaves, and not at the end of the grace of before.
+    world.leave(1, &room(), "of-a");
+    world.pass(100);
+    assert_eq!(world.shown(0, &room()), "of-c*");
+}
+
+#[test]
+fn a_user_that_leaves_again_within_the_grace_is_gone_at_once() {
+    let mut world = cluster(3);
+    world.crash(0);
+    world.pass(6000);
+    world.join(1, &room(), "of-a");
+    world.pass(100);
+    world.leave(1, &room(), "of-a");
+    world.pass(100);
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-b*".into()));
+    world.pass(GRACE);
+    assert!(orphans(&mut world).is_empty());
+}
+
+#[test]
+fn a_node_that_stops_runs_the_leave_handlers_itself_and_its_users_are_shown_for_their_grace() {
+    let mut world = cluster(3);
+    world.input(0, Input::Stopping);
+    // Its channel closes, because its last member has left it.
+    world.input(0, Input::Closed { channel: room(), instance: 1 });
+    world.pass(200);
+    assert_eq!(world.shown(1, &room()), "of-a* of-c*");
+    world.published.clear();
+    world.input(0, Input::Stop);
+    let bodies: Vec<_> = world.published.iter().map(|(_, message)| (&message.body, &message.ext)).collect();
+    let left =
+        bodies.iter().find(|(body, _)| matches!(body, Body::UserLeft { .. })).expect("for servers in other languages");
+    assert_eq!(left.1.as_ref().and_then(|ext| ext.change), None, "our nodes ignore it");
+    assert!(matches!(bodies.last(), Some((Body::Node(NodeEvent::Bye), _))));
+    world.crash(0);
+    world.pass(GRACE - 100);
+    assert_eq!(world.shown(0, &room()), "of-a* of-c*");
+    world.pass(200);
+    assert_eq!(world.shown(0, &room()), "of-c*");
+    assert!(orphans(&mut world).is_empty(), "its own node has run them");
+}
+
+#[test]
+fn without_a_grace_users_of_a_node_that_stops_leave_at_once() {
+    let mut world = TestCluster::new(2);
+    world.join(0, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(100);
+    world.input(0, Input::Stopping);
+    world.input(0, Input::Stop);
+    world.pass(100);
+    assert_eq!(world.shown(1, &room()), "");
+}
+
+#[test]
+fn a_node_that_is_restarted_under_its_name_is_not_seen_to_lose_its_users() {
+    let mut world = cluster(2);
+    world.crash(0);
+    // Before its lease has expired: the other node learns of the death by the next incarnation.
+    world.pass(500);
+    let young = world.start("a", 2);
+    world.pass(2000);
+    assert_eq!(world.shown(0, &room()), "of-a*");
+    world.join(young, &room(), "of-a");
+    world.track(young, &room(), "of-a", r#"{"status":"here"}"#);
+    world.pass(100);
+    assert_eq!(world.shown(0, &room()), "of-a*");
+    world.pass(70_000);
+    assert_eq!(world.shown(0, &room()), "of-a*");
+    assert!(orphans(&mut world).is_empty());
+}
+
+#[test]
+fn a_node_that_only_seemed_dead_has_its_users_back() {
+    let mut world = cluster(2);
+    let lease = world.nodes[0].id.clone();
+    world.leases.as_mut().expect("leases").remove(&lease);
+    world.pass(8000);
+    assert_eq!(world.shown(1, &room()), "of-a*");
+    assert!(world.log(1).contains(&"down a".to_owned()));
+    world.leases.as_mut().expect("leases").insert(lease);
+    world.pass(1500);
+    assert!(world.log(1).contains(&"up a".to_owned()));
+    world.pass(2 * GRACE);
+    assert_eq!(world.shown(1, &room()), "of-a*");
+    assert!(orphans(&mut world).is_empty());
+}
+
+#[test]
+fn a_user_of_two_nodes_is_no_orphan() {
+    let mut world = cluster(3);
+    world.join(1, &room(), "of-a");
+    world.pass(100);
+    world.crash(0);
+    world.pass(6000);
+    world.leave(0, &room(), "of-a");
+    world.pass(100);
+    assert_eq!(world.shown(1, &room()), "of-b*");
+    world.pass(GRACE);
+    assert!(orphans(&mut world).is_empty());
+}
+
+#[test]
+fn a_user_of_a_node_that_has_gone_is_found_and_cannot_be_changed() {
+    let mut world = cluster(3);
+    world.crash(0);
+    world.pass(6000);
+    world.ask(0, 1, ClusterRequest::Get { channel: room(), user: user("of-a") });
+    world.ask(0, 2, ClusterRequest::Evict { channel: room(), user: user("of-a"), reason: "why".into() });
+    world.pass(3000);
+    let answers = format!("{:?}", world.nodes[0].answers);
+    assert!(answers.contains("Found") && answers.contains("NotFound"), "{answers}");
+}
+
+#[test]
+fn a_server_in_another_language_takes_an_orphan_over() {
+    let mut world = cluster(2);
+    world.crash(0);
+    world.pass(6000);
+    let joined = Body::UserJoined { user: "of-a".into(), presence: None, assigns: assigns(&[]) };
+    world.foreign("js", joined);
+    world.pass(100);
+    let left = Body::UserLeft { user: "of-a".into() };
+    world.foreign("js", left);
+    world.pass(100);
+    assert_eq!(world.shown(0, &room()), "");
+    world.pass(GRACE);
+    assert!(orphans(&mut world).is_empty());
+}

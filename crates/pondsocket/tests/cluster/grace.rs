@@ -1,0 +1,156 @@
+//! The presence grace among nodes: users that come back on another node are not seen to leave or to join.
+
+use std::time::Duration;
+
+use pondsocket::testing::bus::MemoryHub;
+use pondsocket::testing::{Change, Client, Room};
+use pondsocket::{LeaveContext, Options, PondSocket, Shutdown, State};
+use testkit::Log;
+use tokio::time::{Instant, sleep};
+
+use crate::{Node, connect, eventually, join, within};
+
+const SECOND: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A node whose channels have a presence grace, and what its leave handlers have noted.
+struct Graced {
+    node: Node,
+    left: Log,
+}
+
+impl Graced {
+    fn start(hub: &MemoryHub, name: &str) -> Graced {
+        let (bus, left) = (hub.node(), Log::default());
+        let options = Options::default().bus(std::sync::Arc::clone(&bus)).node_name(name.to_owned());
+        let pond = PondSocket::with_options(options).expect("valid options").state(left.clone());
+        let endpoint = pond.create_endpoint("/api/socket", connect);
+        let lobby = endpoint.create_channel("/chat/:room", join);
+        lobby.presence_grace(GRACE);
+        lobby.on_leave(async |ctx: LeaveContext, State(left): State<Log>| {
+            let presence = ctx.presence::<serde_json::Value>()?["mood"].clone();
+            left.note(format!("{} {} {presence} {} {}", ctx.user_id(), ctx.reason(), ctx.returned(), ctx.remaining()));
+            Ok::<_, pondsocket::Error>(())
+        });
+        Graced { node: Node { pond, endpoint, bus }, left }
+    }
+
+    async fn join(&self, name: &str) -> (Client, Room) {
+        self.node.join(name, "/chat/1").await
+    }
+
+    fn shown(&self) -> Vec<String> {
+        self.node.shown("/chat/1")
+    }
+}
+
+/// Three nodes, each with a member for long enough to be known; that of the last one watches, and has read the presence of all.
+async fn three() -> (Vec<Graced>, Vec<(Client, Room)>, (Client, Room)) {
+    let hub = MemoryHub::new();
+    let nodes = ["one", "two", "three"].map(|name| Graced::start(&hub, name));
+    eventually("they know each other", || nodes.iter().all(|graced| graced.node.pond.nodes().len() == 2)).await;
+    let mut clients = Vec::new();
+    for (graced, name) in nodes.iter().zip(["ada", "bob"]) {
+        clients.push(graced.join(name).await);
+    }
+    eventually("both are seen", || nodes[0].shown() == ["ada", "bob"]).await;
+    let (gateway, mut watcher) = nodes[2].join("cleo").await;
+    eventually("all are seen", || nodes.iter().all(|graced| graced.shown() == ["ada", "bob", "cleo"])).await;
+    for _ in 0..3 {
+        assert_eq!(watcher.next_presence().await.expect("one of three").change, Change::Join);
+    }
+    sleep(5 * SECOND).await;
+    (nodes.into(), clients, (gateway, watcher))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_that_moves_to_another_node_is_not_seen_to_move() {
+    let (nodes, mut clients, (_cleo, mut watcher)) = three().await;
+    let (ada, mut adas) = clients.remove(0);
+    adas.next_presence().await.expect("her own");
+    drop((ada, adas));
+    eventually("it is a ghost", || {
+        let snapshot = nodes[0].node.pond.snapshot();
+        snapshot.endpoints[0].channels.first().is_some_and(|channel| channel.ghosts == 1)
+    })
+    .await;
+    let (_ada, mut adas) = nodes[1].join("ada").await;
+    let list = adas.next_presence().await.expect("the list for herself");
+    assert_eq!((list.change, &*list.user_id, list.list.len()), (Change::Join, "ada", 3));
+    eventually("its node has forgotten it", || nodes[0].node.pond.snapshot().endpoints[0].channels.is_empty()).await;
+    sleep(2 * GRACE).await;
+    watcher.assert_silence().await;
+    assert_eq!(nodes[2].shown(), ["ada", "bob", "cleo"]);
+    assert!(nodes.iter().all(|graced| graced.left.take().is_empty()), "she has not left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_that_does_not_come_back_leaves_everywhere_once() {
+    let (nodes, mut clients, (_cleo, mut watcher)) = three().await;
+    let lost = Instant::now();
+    drop(clients.remove(0));
+    sleep(GRACE - SECOND).await;
+    let leave = watcher.next_presence().await.expect("a leave");
+    assert_eq!((leave.change, &*leave.user_id), (Change::Leave, "ada"));
+    assert!(lost.elapsed() >= GRACE && lost.elapsed() < GRACE + 2 * SECOND, "{:?}", lost.elapsed());
+    watcher.assert_silence().await;
+    assert_eq!(nodes[0].left.next().await, [r#"ada connection_closed "new" false 2"#]);
+    assert!(nodes[1].left.take().is_empty() && nodes[2].left.take().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_drained_is_not_noticed_by_others() {
+    let (nodes, mut clients, (_cleo, mut watcher)) = three().await;
+    let zoe = nodes[0].join("zoe").await;
+    assert_eq!(watcher.next_presence().await.expect("zoe").change, Change::Join);
+    let stopping = nodes[0].node.pond.clone();
+    let drained = tokio::spawn(async move { stopping.shutdown(Shutdown::within(5 * SECOND).for_restart()).await });
+    let (ada, _adas) = clients.remove(0);
+    assert_eq!(ada.closed().await.expect("an orderly end").code, Some(1012));
+    let report = drained.await.expect("no panic");
+    assert_eq!((report.cut, report.abandoned), (0, 0));
+    // Handlers of a server that shuts down run at its end.
+    let mut left = nodes[0].left.take();
+    left.sort();
+    assert_eq!(
+        left,
+        [r#"ada connection_closed "new" false 2"#, r#"zoe connection_closed "new" false 2"#].map(String::from)
+    );
+    eventually("it has gone", || nodes[2].node.pond.nodes() == ["two"]).await;
+    assert_eq!(nodes[2].shown(), ["ada", "bob", "cleo", "zoe"]);
+
+    let (_ada, mut adas) = nodes[1].join("ada").await;
+    assert_eq!(adas.next_presence().await.expect("the list").list.len(), 4);
+    watcher.assert_silence().await;
+    // Zoe does not come back.
+    sleep(GRACE - 3 * SECOND).await;
+    let leave = watcher.next_presence().await.expect("a leave");
+    assert_eq!((leave.change, &*leave.user_id), (Change::Leave, "zoe"));
+    watcher.assert_silence().await;
+    assert_eq!(nodes[1].shown(), ["ada", "bob", "cleo"]);
+    assert!(nodes[1].left.take().is_empty() && nodes[2].left.take().is_empty(), "her own node has run it");
+    drop(zoe);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_users_of_a_node_that_dies_stay_for_their_grace_and_one_survivor_runs_the_leave_handler() {
+    let (nodes, _clients, (_cleo, mut watcher)) = three().await;
+    let zoe = nodes[0].join("zoe").await;
+    assert_eq!(watcher.next_presence().await.expect("zoe").change, Change::Join);
+    sleep(SECOND).await;
+    let died = Instant::now();
+    nodes[0].node.bus.cut();
+    within(6 * SECOND, "it is noticed", || nodes[2].node.pond.nodes() == ["two"]).await;
+    let (_ada, _adas) = nodes[1].join("ada").await;
+    watcher.assert_silence().await;
+    sleep(GRACE - 3 * SECOND).await;
+    let leave = watcher.next_presence().await.expect("a leave");
+    assert_eq!((leave.change, &*leave.user_id), (Change::Leave, "zoe"));
+    assert!(died.elapsed() > GRACE && died.elapsed() < GRACE + 6 * SECOND, "{:?}", died.elapsed());
+    watcher.assert_silence().await;
+    sleep(GRACE).await;
+    let left = [nodes[1].left.take(), nodes[2].left.take()].concat();
+    assert_eq!(left, [r#"zoe expired "new" false 3"#]);
+    assert_eq!(nodes[2].shown(), ["ada", "bob", "cleo"]);
+    drop(zoe);
+}
