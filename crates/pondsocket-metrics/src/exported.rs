@@ -89,6 +89,10 @@ impl Metrics for Exported {
         counter!(names::DROPPED, "endpoint" => endpoint, "reason" => reason.as_str()).increment(messages as u64);
     }
 
+    fn message_repeated(&self, connection: &ConnectionInfo<'_>, _: &str, _: &str) {
+        counter!(names::REPEATS, "endpoint" => connection.endpoint().to_owned()).increment(1);
+    }
+
     fn message_blocked(&self, endpoint: &str, _: &str) {
         counter!(names::BLOCKED, "endpoint" => endpoint.to_owned()).increment(1);
     }

@@ -11,7 +11,7 @@
 //! | [`GRACE`] | `endpoint`, `event` |
 //! | [`LEAVES`] | `endpoint`, `reason` |
 //! | [`RESUMES`] | `endpoint`, `outcome` |
-//! | [`REPLAYED`], [`CAUGHT_UP`] | `endpoint` |
+//! | [`REPLAYED`], [`CAUGHT_UP`], [`REPEATS`] | `endpoint` |
 //! | [`GAPS`] | `endpoint`, `reason` |
 //! | [`HISTORY_BYTES`] | |
 //! | [`JOINS_DECLINED`] | `endpoint`, `code` |
@@ -75,6 +75,8 @@ names! {
     describe_counter REPLAYED = "pondsocket_replayed_total", Count, "Kept messages that joins replayed.";
     describe_counter CAUGHT_UP = "pondsocket_caught_up_total", Count,
         "Kept messages that slow clients got later, for which their outboxes had no room.";
+    describe_counter REPEATS = "pondsocket_repeats_total", Count,
+        "Messages that clients sent again, and that were answered without being handled again.";
     describe_counter GAPS = "pondsocket_gaps_total", Count,
         "Gaps of clients that stayed connected, and read too slowly for the history of a channel.";
     describe_gauge HISTORY_BYTES = "pondsocket_history_bytes", Bytes, "Memory of the messages that all channels keep.";

@@ -393,6 +393,9 @@ pub trait Metrics: Send + Sync + 'static {
     /// Messages that waited for a slow client were dropped.
     fn message_dropped(&self, connection: &ConnectionInfo<'_>, reason: DropReason, messages: usize) {}
 
+    /// A client has sent a message again that was handled before. It is answered, and not handled again.
+    fn message_repeated(&self, connection: &ConnectionInfo<'_>, channel: &str, event: &str) {}
+
     /// An outgoing handler has blocked a message for one recipient.
     fn message_blocked(&self, endpoint: &str, event: &str) {}
 
@@ -476,6 +479,10 @@ impl<M: Metrics + ?Sized> Metrics for Arc<M> {
 
     fn message_dropped(&self, connection: &ConnectionInfo<'_>, reason: DropReason, messages: usize) {
         (**self).message_dropped(connection, reason, messages);
+    }
+
+    fn message_repeated(&self, connection: &ConnectionInfo<'_>, channel: &str, event: &str) {
+        (**self).message_repeated(connection, channel, event);
     }
 
     fn message_blocked(&self, endpoint: &str, event: &str) {

@@ -70,6 +70,10 @@ impl Metrics for Recorder {
         self.note("channel_resumed", format!("{} {} {channel} {recovery:?} {replayed}", me.endpoint(), me.user_id()));
     }
 
+    fn message_repeated(&self, me: &ConnectionInfo<'_>, channel: &str, event: &str) {
+        self.note("message_repeated", format!("{} {} {channel} {event}", me.endpoint(), me.user_id()));
+    }
+
     fn channel_caught_up(&self, me: &ConnectionInfo<'_>, channel: &str, messages: usize) {
         self.note("channel_caught_up", format!("{} {} {channel} {messages}", me.endpoint(), me.user_id()));
     }

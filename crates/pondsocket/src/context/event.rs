@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Departure, LocalTarget, Member, Membership, Refused, Slot};
+use pondsocket_proto::channel::{DeliveryPolicy, Departure, LocalTarget, Member, Membership, Refused, Slot};
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use super::route::{Routed, route_methods};
 use crate::channel::{BoundMembership, Channel, Lossy};
 use crate::delivery::Delivery;
 use crate::endpoint::{Broadcast, BroadcastSource, Connection, EndpointInner, Live};
+use crate::engine::answers::Answers;
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::live::FlushScope;
 use crate::engine::sync::Mutex;
@@ -82,6 +83,8 @@ pub(crate) struct Call {
     /// The match of the channel's pattern in its name. It is computed only for handlers that ask for it.
     channel_route: OnceLock<Box<Match>>,
     replied: AtomicBool,
+    /// The answers of the session, if the client may send the message again.
+    answers: Option<Arc<Answers>>,
     /// The changed parts of a context whose handler has passed the message to the next pattern. They are kept here and
     /// not in a `PassSlot`, so that a message needs no further allocation; and without the context, which holds this
     /// call, so that there is no cycle of references.
@@ -99,6 +102,7 @@ impl Call {
         handle: &Arc<ConnectionHandle>,
         ChannelMembership { live, slot, id: membership }: ChannelMembership,
         message: EventMessage,
+        answers: Option<Arc<Answers>>,
     ) -> Arc<Call> {
         Arc::new(Call {
             endpoint: Arc::clone(endpoint),
@@ -110,6 +114,7 @@ impl Call {
             message,
             channel_route: OnceLock::new(),
             replied: AtomicBool::new(false),
+            answers,
             passed: Mutex::new(None),
             departed: OnceLock::new(),
             gone: Notify::new(),
@@ -125,6 +130,20 @@ impl Call {
     /// channel that the message is in. A channel of the same name that was opened since is another one.
     pub(crate) fn flush_scope(&self, live: &Arc<Live>) -> Option<&FlushScope> {
         Arc::ptr_eq(&self.channel, live).then_some(&self.flush)
+    }
+
+    /// Keeps an answer, should the client send the message again.
+    pub(crate) fn keep_answer(&self, text: &[u8], policy: DeliveryPolicy) {
+        if let Some(answers) = &self.answers {
+            answers.answer(&self.channel.name, self.message.request_id(), text, policy);
+        }
+    }
+
+    /// Notes that the message is handled to the end.
+    pub(crate) fn finish_answers(&self) {
+        if let Some(answers) = &self.answers {
+            answers.finish(&self.channel.name, self.message.request_id());
+        }
     }
 
     /// Notes the end of the connection; with the departure, if its user has left the channel with it.
@@ -419,13 +438,8 @@ impl EventContext {
             if call.replied.swap(true, Ordering::Relaxed) {
                 return Err(ReplyError::AlreadyReplied);
             }
-            match call.channel.reply(
-                Some(&call.flush),
-                &call.handle,
-                call.slot,
-                text,
-                call.channel.delivery_policy(event),
-            ) {
+            let policy = call.channel.delivery_policy(event);
+            match call.channel.reply(Some(&call.flush), &call.handle, call.slot, text, policy) {
                 Err(Refused::Full(_)) => {
                     // Nothing was sent, so the handler may try again after `Channel::ready`.
                     call.replied.store(false, Ordering::Relaxed);
@@ -433,7 +447,10 @@ impl EventContext {
                 }
                 // A member that has left gets no reply (docs/protocol.md, Messages and replies). That is no error of
                 // the handler.
-                Ok(()) | Err(Refused::NotMember(_) | Refused::PresenceLimit) => Ok(()),
+                Ok(()) | Err(Refused::NotMember(_) | Refused::PresenceLimit) => {
+                    call.keep_answer(text, policy);
+                    Ok(())
+                }
             }
         });
         let replied = replied.map_err(|error| error.explain(&call.received, payload)).in_call("ctx.reply")?;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::pin::pin;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use pondsocket_proto::channel::{Progress, Proof};
@@ -18,7 +18,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use crate::engine::answers::Answers;
 use crate::engine::sync::Mutex;
+use crate::limits::memory::Memory;
 
 /// The time in which the older connection of a session answers a ping, if its client is alive.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -77,6 +79,8 @@ pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
 pub(crate) struct Ticket {
     pub(crate) user: UserId,
     pub(crate) channels: Vec<(ChannelName, Progress)>,
+    /// The messages that were handled. A handler may still add its answer.
+    pub(crate) answers: Option<Arc<Answers>>,
 }
 
 /// A session without a connection, beyond the life of its server.
@@ -100,6 +104,8 @@ pub(crate) struct ConnectionSession {
     pub(crate) proof: Mutex<Proof>,
     /// The positions of the connection before. Each is used once.
     ticket: Mutex<Option<Ticket>>,
+    /// The messages that were handled, from the first one that the client may repeat.
+    answers: OnceLock<Arc<Answers>>,
     /// Notified when a ping was answered, and when the connection has left its channels.
     changed: Notify,
     has_left: AtomicBool,
@@ -107,12 +113,14 @@ pub(crate) struct ConnectionSession {
 
 impl ConnectionSession {
     pub(crate) fn new(sessions: &Arc<Sessions>, key: SessionKey, ticket: Option<Ticket>) -> Box<ConnectionSession> {
+        let answers = ticket.as_ref().and_then(|ticket| ticket.answers.clone());
         Box::new(ConnectionSession {
             sessions: Arc::clone(sessions),
             key,
             start: Instant::now(),
             proof: Mutex::default(),
             ticket: Mutex::new(ticket),
+            answers: answers.map(OnceLock::from).unwrap_or_default(),
             changed: Notify::new(),
             has_left: AtomicBool::new(false),
         })
@@ -145,6 +153,11 @@ impl ConnectionSession {
         self.ticket.lock().as_ref().map(|ticket| ticket.user.clone())
     }
 
+    /// The messages of the session that were handled.
+    pub(crate) fn answers(&self, memory: &Arc<Memory>) -> Arc<Answers> {
+        Arc::clone(self.answers.get_or_init(|| Arc::new(Answers::new(memory))))
+    }
+
     /// Uses up the position in a channel: the client has joined it.
     pub(crate) fn use_up(&self, channel: &str) {
         if let Some(ticket) = &mut *self.ticket.lock() {
@@ -159,7 +172,7 @@ impl ConnectionSession {
             // Channels that it has not joined again keep their positions.
             channels.extend(unused.into_iter().flat_map(|ticket| ticket.channels));
             channels.truncate(MOST_CHANNELS);
-            Ticket { user: user.clone(), channels }
+            Ticket { user: user.clone(), channels, answers: self.answers.get().cloned() }
         });
         self.sessions.end(self.key, id, ticket);
         // Release: a task that sees the flag finds the ticket.
@@ -332,7 +345,7 @@ impl Sessions {
         table.expire(now);
         let save = |(key, entry): (&SessionKey, &Entry)| match entry {
             Entry::Live { .. } => None,
-            Entry::Ended { ticket: Ticket { user, channels }, until } => {
+            Entry::Ended { ticket: Ticket { user, channels, .. }, until } => {
                 let (key, user, channels) = (*key, user.clone(), channels.clone());
                 Some(SavedSession { key, user, expires_in: *until - now, channels })
             }
@@ -354,7 +367,8 @@ impl Sessions {
             channels.truncate(MOST_CHANNELS);
             // The time may be from a file: a later end than that of a session which ends now would not be in order.
             let left = (expires_in - ago).min(self.window);
-            table.keep(key, Ticket { user, channels }, now + left);
+            // Answers are not saved: what was handled ahead of a restart is handled again.
+            table.keep(key, Ticket { user, channels, answers: None }, now + left);
         }
         restored
     }

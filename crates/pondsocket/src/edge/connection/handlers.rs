@@ -56,7 +56,14 @@ impl Session {
             self.not_joined(name.as_str(), message.request_id());
             return None;
         };
-        let call = Call::new(&self.endpoint, &self.handle, membership, message);
+        let answers = self.answers(id);
+        if let Some(answers) = &answers
+            && !answers.begin(&membership.live.name, message.request_id())
+        {
+            // Nobody is there to be answered if the connection has ended.
+            return ended.is_none().then(|| self.start_repeat(membership, message, Arc::clone(answers)));
+        }
+        let call = Call::new(&self.endpoint, &self.handle, membership, message, answers);
         if let Some(ended) = ended {
             call.depart(ended.departure);
         }
@@ -270,6 +277,12 @@ impl Session {
                 }
                 self.finish_opening(id, task);
             }
+            TaskKind::Repeat { repeat, finished } => {
+                if finished.as_mut().poll(cx).is_pending() {
+                    return Some(task);
+                }
+                self.answer_repeat(repeat);
+            }
             TaskKind::Leave { lobby, future } => {
                 let Poll::Ready(outcome) = guard::poll(future, cx) else { return Some(task) };
                 let channel = self.subscriptions.get(id)?.name.as_str();
@@ -289,6 +302,7 @@ impl Session {
 
     fn expire(&mut self, id: SubscriptionId, task: HandlerTask) {
         if !task.kind.is_handler() {
+            // A repeat whose message is still being handled is dropped: the client may send it once more.
             return self.finish_opening(id, task);
         }
         let Some(name) = self.subscriptions.get(id).map(|subscription| subscription.name.clone()) else { return };
@@ -299,7 +313,7 @@ impl Session {
             TaskKind::Event { call, .. } => (Some(call.message.event()), self.event_pattern(call)),
             TaskKind::Join { .. } => (None, self.channel_pattern(name.as_str())),
             TaskKind::Leave { lobby, .. } => (None, Some(lobby.pattern.as_str().into())),
-            TaskKind::Opening { .. } => (None, None),
+            TaskKind::Opening { .. } | TaskKind::Repeat { .. } => (None, None),
         };
         tracing::warn!(
             target: "pondsocket::handler",
@@ -322,8 +336,8 @@ impl Session {
                 let of = (name.as_str(), self.handle.user().as_str());
                 self.endpoint.finish_leave(of, lobby, task.started, &Err(TimedOut.into()));
             }
-            // The caller has finished it before.
-            TaskKind::Opening { .. } => {}
+            // No handlers of the application.
+            TaskKind::Opening { .. } | TaskKind::Repeat { .. } => {}
         }
     }
 }
@@ -341,6 +355,7 @@ impl Session {
             self.fail(call, error);
             self.count_unexpected(by, error);
         }
+        call.finish_answers();
         self.endpoint.finish(HandlerKind::Event, Some(&call.channel.lobby), started, outcome.as_ref().err());
         let common = &self.endpoint.common;
         let _scope = self.changed.enter(&call.channel, &call.flush);

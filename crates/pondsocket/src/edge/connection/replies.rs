@@ -154,6 +154,7 @@ impl Session {
     fn answer(&mut self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
+        call.keep_answer(&text, DeliveryPolicy::CONTROL);
         // An error means that the client is no member any more.
         let _ = call.channel.reply(&mut self.changed, &self.handle, call.slot, &text, DeliveryPolicy::CONTROL);
     }

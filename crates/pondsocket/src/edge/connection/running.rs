@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::subscription::SubscriptionId;
-use crate::context::{Call, EventContext, GapMessages, JoinContext, Joined};
+use crate::context::{Call, ChannelMembership, EventContext, EventMessage, GapMessages, JoinContext, Joined};
 use crate::endpoint::{EndpointInner, Live};
+use crate::engine::answers::Answers;
 use crate::engine::outbox::Hole;
 use crate::error::Result;
 use crate::handler::BoxFuture;
@@ -53,6 +54,11 @@ pub(super) enum TaskKind {
         call: Arc<Call>,
         future: HandlerFuture<EventContext, Arc<LobbyInner>>,
     },
+    /// A message that was handled before, or is being handled.
+    Repeat {
+        repeat: Box<Repeat>,
+        finished: BoxFuture<'static, ()>,
+    },
     Leave {
         lobby: Arc<LobbyInner>,
         future: BoxFuture<'static, Result<()>>,
@@ -67,7 +73,7 @@ impl TaskKind {
 
     /// Returns whether this runs code of the application.
     pub(super) fn is_handler(&self) -> bool {
-        !matches!(self, TaskKind::Opening { .. })
+        !matches!(self, TaskKind::Opening { .. } | TaskKind::Repeat { .. })
     }
 
     /// The deadline, if it is another one than that of handlers.
@@ -77,6 +83,13 @@ impl TaskKind {
             _ => None,
         }
     }
+}
+
+/// A message that the client has sent again.
+pub(super) struct Repeat {
+    pub(super) membership: ChannelMembership,
+    pub(super) message: EventMessage,
+    pub(super) answers: Arc<Answers>,
 }
 
 /// A gap that is not settled: the hole stays at the front of the outbox.

@@ -462,7 +462,12 @@ impl Session {
     pub(super) fn abandon(&mut self) -> usize {
         self.depart();
         let running = self.running.len();
-        self.running.clear();
+        for handler in self.running.drain(..) {
+            if let TaskKind::Event { call, .. } = &handler.task.kind {
+                // Repeats of the message do not wait for it.
+                call.finish_answers();
+            }
+        }
         self.waiting_for_handler = None;
         (self.waiting, self.handled_bytes) = (QueuedRequests::default(), 0);
         running
