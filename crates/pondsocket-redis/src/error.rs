@@ -40,8 +40,8 @@ fn kind(error: &RedisError) -> BusErrorKind {
 
 /// The kind of a known code among the words of a text.
 fn within(text: &str) -> BusErrorKind {
-    // Before version 7.2 a script that lacks a right has no code.
-    if text.contains("The user executing the script can't") {
+    // A script that lacks a right has no code: this is the text of older versions of Redis, and that of Valkey.
+    if text.contains("The user executing the script can't") || text.contains("ACL failure in script") {
         return BusErrorKind::NoPerm;
     }
     let known = [
@@ -77,6 +77,10 @@ mod tests {
         );
         assert_eq!(
             answered("-ERR The user executing the script can't run this command or subcommand, script: 1.\r\n"),
+            BusErrorKind::NoPerm
+        );
+        assert_eq!(
+            answered("-ERR ACL failure in script: No permissions to access a channel script: 1.\r\n"),
             BusErrorKind::NoPerm
         );
         assert_eq!(answered("-ERR whatever, in a ROOM\r\n"), BusErrorKind::Other);

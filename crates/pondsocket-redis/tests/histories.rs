@@ -272,12 +272,10 @@ async fn a_script_that_is_forgotten_is_sent_again() {
 /// Without free memory nothing is appended or published; the history goes on when there is.
 #[tokio::test]
 async fn without_free_memory_nothing_is_appended() {
-    let redis = RedisServer::start().await;
+    let redis = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]).await;
     let mut node = Node::listening(options(&redis), &[TOPIC]).await;
     let first = append(&node, "1").await;
-    let limit = async |bytes: &str| {
-        let _: () = redis.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", bytes]).await;
-    };
+    let limit = async |bytes: &str| redis.command::<()>(&["CONFIG", "SET", "maxmemory", bytes]).await;
     limit("1").await;
     for topic in [TOPIC, "pondsocket:v1:default:api/socket:/chat/2"] {
         let refused = try_append(&node.bus, Append { topic: topic.into(), ..message("2") }).await;
