@@ -21,7 +21,10 @@ use crate::subscriber::Subscriber;
 /// A bus over Redis: see the [crate](crate).
 ///
 /// [`run`](Bus::run) makes two connections. Messages on all topics go out in the order of the calls of
-/// [`publish`](Bus::publish).
+/// [`publish`](Bus::publish) and [`append`](HistoryStore::append).
+///
+/// Histories are in the database of the options. A history that Redis may have lost the end of, by a restart or a failover,
+/// begins anew.
 pub struct RedisBus {
     options: RedisOptions,
     connector: Connector,

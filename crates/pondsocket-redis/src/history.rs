@@ -138,7 +138,7 @@ impl Histories {
         let epoch = if append.is_repeated { Epoch::new(random() as u32) } else { append.epoch };
         let mut command = self.append.command(whole, &self.keys(&append.topic));
         command.arg(append.topic.as_str()).arg(&append.head[..]).arg(&append.tail[..]);
-        command.arg(append.messages).arg(millis(append.ttl)).arg(epoch.to_string());
+        command.arg(count(append.messages)).arg(millis(append.ttl)).arg(epoch.to_string());
         if append.is_repeated {
             command.arg(&*append.id);
         }
@@ -149,8 +149,7 @@ impl Histories {
         // Behind the offset 2^64 - 1 there is nothing, and neither is there at it.
         let (epoch, from) = after
             .map_or(Default::default(), |after| (after.epoch.to_string(), after.offset.saturating_add(1).to_string()));
-        // Redis takes a signed number.
-        let arguments = vec![epoch, from, most.min(u32::MAX as usize).to_string()];
+        let arguments = vec![epoch, from, count(most).to_string()];
         Question { script: &self.read, keys: self.keys(topic), arguments }
     }
 
@@ -210,6 +209,11 @@ fn parse(answer: Vec<Vec<u8>>) -> Option<StoredHistory> {
 
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
+}
+
+/// Redis takes signed numbers.
+fn count(messages: usize) -> usize {
+    messages.min(u32::MAX as usize)
 }
 
 /// At least one: Redis refuses zero for a record, and would delete a history.

@@ -124,6 +124,7 @@ macro_rules! bus_conformance {
             a_history_expires
             a_message_prolongs_its_history
             a_history_keeps_a_number_of_messages
+            a_history_may_have_no_limits
             a_large_message_is_kept
             messages_are_kept_unchanged
             each_topic_has_its_history

@@ -13,6 +13,9 @@ use crate::cluster::{Append, Epoch, Position, StoredHistory, StoredMessage, Topi
 /// The number of messages among which a repeated one is looked for.
 const REPEATED_WITHIN: usize = 1000;
 
+/// The longest time for which something is kept, a hundred years: points in time have a limit.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// The histories by topic, and the records by key.
 #[derive(Debug, Default)]
 pub(super) struct Store {
@@ -141,7 +144,7 @@ impl<V> Expiring<V> {
             self.values.insert(name.into(), (now, make()));
         }
         let (until, value) = self.values.get_mut(name).expect("it was there, or was just inserted");
-        *until = now + ttl;
+        *until = now + ttl.min(LONGEST);
         value
     }
 }

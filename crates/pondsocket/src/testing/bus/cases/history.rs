@@ -353,6 +353,18 @@ pub async fn a_history_keeps_a_number_of_messages(subject: &dyn BusUnderTest) {
     assert_eq!(texts(&node.read_all("t").await).len(), 1);
 }
 
+/// Limits may be as large as their types allow.
+pub async fn a_history_may_have_no_limits(subject: &dyn BusUnderTest) {
+    let node = TestNode::up(subject).await;
+    let endless = Append { messages: usize::MAX, ttl: Duration::MAX, ..message("t", "1") };
+    assert_eq!(node.append(endless).await, at(1));
+    assert_eq!(texts(&node.read_all("t").await).len(), 1);
+    soon("restart", node.store().restart(&"u".into(), FIRST, Duration::MAX)).await.expect("a restart");
+    assert_eq!(node.read_all("u").await.position, Some(at(0)));
+    node.put("key", "record", Duration::MAX).await;
+    assert_eq!(node.take("key").await, Some("record".into()));
+}
+
 /// A message of 1 MiB, or of the largest size that the bus allows, is kept and arrives; a larger one is refused, and the
 /// others of its batch are appended.
 pub async fn a_large_message_is_kept(subject: &dyn BusUnderTest) {
