@@ -15,7 +15,7 @@ const FEWEST_DIGITS: usize = 6;
 const MOST_DIGITS: usize = 11;
 
 /// The number of one instance of a channel's history. Positions of different epochs are not comparable.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Epoch(u64);
 
 /// The place of a message in the history of a channel: the epoch, and an offset that is counted from 1 without gaps.

@@ -102,6 +102,7 @@ impl Room {
             Outbound::Message(UserMessage { from, event, to, payload, .. }) => {
                 format!("{event} {payload:?} from {from} to {to:?}")
             }
+            Outbound::Append(_) => panic!("the history is not shared"),
         };
         self.channel.take_outbound().into_iter().map(short).collect()
     }
@@ -232,6 +233,7 @@ fn a_message_of_another_node_reaches_its_recipients() {
             payload: object(json!({ "n": 1 })),
             request_id: "q".into(),
             to,
+            position: None,
         };
         let members = room.channel.deliver(message.as_ref(), DeliveryPolicy::BROADCAST).expect("room");
         (members, room.received().len())

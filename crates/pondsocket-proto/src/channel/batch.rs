@@ -38,6 +38,8 @@ pub(super) enum Op<R> {
     FlushMarker { to: R },
     /// The kept messages of these offsets, for one connection. They are read when the batch is taken.
     Replay { slot: Slot, offsets: Range<u64> },
+    /// These connections do not get the kept messages from a position on: the history has begun anew without them.
+    Gap { seats: Seats, missed: Position },
     /// A presence change. It becomes a `Send` when its batch is taken, with the presence list of that moment.
     Presence { to: Audience<R>, change: PresenceChange },
 }
@@ -236,8 +238,34 @@ impl<R> Batch<R> {
         }
     }
 
-    /// Copies the kept messages that the batch replays from the history, which need not keep them any longer.
+    /// Returns `true` if further operations of this kind may be appended, to a size of `most`. A message is never split: the
+    /// last one may make a batch larger.
+    pub(super) fn accepts(&self, filtered: bool, most: usize) -> bool {
+        // Once its replays are copied, others could be of another epoch.
+        self.filtered == filtered && self.weight < most && self.replays.is_none()
+    }
+
+    /// Appends another batch of the same kind.
+    pub(super) fn append(&mut self, other: Batch<R>) {
+        let start = u32::try_from(self.text.len()).expect("a batch is bounded far below 4 GiB");
+        self.text.extend_from_slice(&other.text);
+        self.ops.extend(other.ops.into_iter().map(|mut op| {
+            if let Op::Send { text, .. } = &mut op {
+                *text = text.start + start..text.end + start;
+            }
+            op
+        }));
+        self.presences += other.presences;
+        self.weight += other.weight;
+        self.position = other.position.or(self.position);
+    }
+
+    /// Copies the kept messages that the batch replays from the history, which need not keep them any longer. Has an effect
+    /// once.
     pub(super) fn copy_replays(&mut self, ring: &mut Ring) {
+        if self.replays.is_some() {
+            return;
+        }
         let replayed = self.ops.iter().filter_map(|op| match op {
             Op::Replay { offsets, .. } => Some(offsets.clone()),
             _ => None,

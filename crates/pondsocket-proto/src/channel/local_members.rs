@@ -252,6 +252,11 @@ impl LocalMembers {
         self.seats.iter().flatten().map(|seat| seat.connection)
     }
 
+    /// The slots of all seated connections.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        (0..).map(Slot).zip(&self.seats).filter_map(|(slot, seat)| seat.is_some().then_some(slot))
+    }
+
     /// The user of the connection in `slot`.
     pub fn user(&self, slot: Slot) -> Option<&UserId> {
         Some(&self.seats.get(slot.index())?.as_ref()?.user)

@@ -15,6 +15,7 @@
 //!      Recipients ---->  Plan: the pieces for each connection
 //! ```
 
+mod barrier;
 mod batch;
 mod core;
 mod delivery_policy;
@@ -31,11 +32,11 @@ pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMe
 pub use batch::{Audience, Batch, BatchMessage, Listener, Lists};
 pub use core::{
     Accepted, CatchUp, CatchUpLimits, Channel, ChannelLimits, Full, Join, LocalTarget, Published, Refused, Removal,
-    Step,
+    Step, StoredMessage, StoredMessages,
 };
 pub use delivery_policy::{DeliveryPolicy, DropPolicy, SlowClient};
 pub use history::{GapReason, HistoryRules, Progress, Proof, Recovery, ResumeRequest, Ring, SavedMessage, SavedRing};
 pub use local_members::{Departure, LocalMembers, Lost, Member, Membership, NotMember, Seats, Slot};
-pub use outbound::Outbound;
+pub use outbound::{AppendedMessage, Outbound};
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};
 pub use recipients::{Reception, Recipients};

@@ -7,6 +7,17 @@ pub enum Outbound {
     Change(MemberChange),
     /// A message for the members on other nodes.
     Message(UserMessage),
+    /// A message for the members on all nodes, which is to be appended to the history that they share.
+    Append(AppendedMessage),
+}
+
+/// A message to be appended to a shared history.
+#[derive(Clone, Debug)]
+pub struct AppendedMessage {
+    /// Its number in the channel, for the answer.
+    pub number: u64,
+    /// The message. It has no request id: its position is that.
+    pub message: UserMessage,
 }
 
 /// The log of changes and messages for other nodes, in the order in which they happened. A channel of a single node

@@ -28,6 +28,8 @@ pub enum Piece {
     Private(u32),
     /// Kept messages, by their numbers among those that the batch replays, behind this operation.
     Replay(u32, Range<u32>),
+    /// No message, but the notice that the recipient does not get the kept messages from a position on.
+    Gap(u32, Position),
     /// No message, but the notice that all messages queued for the recipient have been delivered.
     FlushMarker(u32),
 }
@@ -47,7 +49,7 @@ impl<R> Private<R> {
     fn start(&self) -> u32 {
         match self.pieces.first() {
             Some(Piece::Shared(_, ops)) => ops.start,
-            Some(Piece::Private(op) | Piece::FlushMarker(op) | Piece::Replay(op, _)) => *op,
+            Some(Piece::Private(op) | Piece::FlushMarker(op) | Piece::Replay(op, _) | Piece::Gap(op, _)) => *op,
             None => 0,
         }
     }
@@ -101,7 +103,9 @@ impl<R: Clone> Plan<R> {
                 Op::FlushMarker { to } => {
                     self.private.push(Private { to: to.clone(), pieces: vec![Piece::FlushMarker(at)], stays: false });
                 }
-                Op::Track { seats, .. } => marks.extend(seats.as_slice().iter().map(|slot| (*slot, at))),
+                Op::Track { seats, .. } | Op::Gap { seats, .. } => {
+                    marks.extend(seats.as_slice().iter().map(|slot| (*slot, at)))
+                }
                 Op::Send { to, .. } | Op::Presence { to, .. } => match to {
                     Audience::All => self.shared = [true; 2],
                     Audience::Tracked => self.shared[Class::Tracked as usize] = true,
@@ -153,6 +157,7 @@ impl<R: Clone> Plan<R> {
                 }
                 Op::Send { to: Audience::Only(_), .. } => pieces.push(Piece::Private(at)),
                 Op::Replay { offsets, .. } => pieces.push(Piece::Replay(at, batch.replayed(offsets))),
+                Op::Gap { missed, .. } => pieces.push(Piece::Gap(at, *missed)),
                 // An excluded slot: the cut in the shared part is all that is needed.
                 Op::Send { .. } | Op::Presence { .. } | Op::FlushMarker { .. } => {}
             }
@@ -285,7 +290,7 @@ impl<B: AsRef<[u8]> + Clone> Encoded<B> {
             Piece::Shared(class, ops) => (self.shared(*class), ops.start as usize, ops.end as usize),
             Piece::Private(op) => (&self.private, *op as usize, *op as usize + 1),
             // An empty range: a marker has no frames.
-            Piece::FlushMarker(_) => (&self.private, 0, 0),
+            Piece::FlushMarker(_) | Piece::Gap(..) => (&self.private, 0, 0),
         };
         track.runs(from, to)
     }

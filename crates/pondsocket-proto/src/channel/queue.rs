@@ -1,7 +1,8 @@
 use std::collections::VecDeque;
 
+use super::barrier::{Barrier, PendingMessage, Place};
 use super::batch::{Op, PresenceChange};
-use super::{Audience, Batch, DeliveryPolicy, Listener};
+use super::{Audience, Batch, DeliveryPolicy, Listener, Ring, Slot};
 use crate::position::Position;
 
 /// The size of a portion in bytes per recipient, unless one message alone is larger. Between two portions the delivery
@@ -12,9 +13,15 @@ const PORTION: usize = 256 << 10;
 /// their own, because they are delivered in another way, and no portion is larger than a recipient can be expected to
 /// take at once. The queue is divided when operations are appended, so that taking a portion does not touch the later
 /// ones.
+///
+/// In a history that nodes share, a message waits at a [`Barrier`] for its position. What was appended behind it waits with
+/// it, so that the order of the queue stays. Messages of other nodes come ahead of the first barrier.
 #[derive(Debug)]
 pub(super) struct Queue<R> {
+    /// What can be delivered.
     portions: VecDeque<Batch<R>>,
+    /// What waits, in order.
+    barriers: VecDeque<Barrier<R>>,
     // Sums over all portions. They are kept up to date, because the limits are checked at every broadcast.
     ops: usize,
     bytes: usize,
@@ -27,14 +34,20 @@ pub(super) struct Queue<R> {
 
 impl<R> Default for Queue<R> {
     fn default() -> Self {
-        let portions = VecDeque::new();
-        Queue { portions, ops: 0, bytes: 0, filtered: 0, leavers: 0, presences: 0 }
+        let (portions, barriers) = (VecDeque::new(), VecDeque::new());
+        Queue { portions, barriers, ops: 0, bytes: 0, filtered: 0, leavers: 0, presences: 0 }
     }
 }
 
 impl<R> Queue<R> {
+    /// Returns `true` if nothing can be delivered.
     pub(super) fn is_empty(&self) -> bool {
         self.portions.is_empty()
+    }
+
+    /// Returns `true` if something waits at a barrier.
+    pub(super) fn is_barred(&self) -> bool {
+        !self.barriers.is_empty()
     }
 
     /// The number of operations that wait.
@@ -72,7 +85,7 @@ impl<R> Queue<R> {
         self.ops += 1;
         self.leavers += usize::from(op.is_leaver());
         // Operations without a message go into unfiltered portions: they need no decision of an outgoing handler.
-        let portion = portion(&mut self.portions, &mut self.filtered, false, most);
+        let portion = portion(end(&mut self.portions, &mut self.barriers), &mut self.filtered, false, most);
         let (weight, presences) = (portion.weight(), portion.presences);
         portion.push(op);
         let (weight, presences) = (portion.weight() - weight, portion.presences - presences);
@@ -83,7 +96,8 @@ impl<R> Queue<R> {
     /// Appends a message whose text `write` produces, and returns the text.
     pub(super) fn send(&mut self, to: Audience<R>, policy: DeliveryPolicy, write: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
         self.ops += 1;
-        let portion = portion(&mut self.portions, &mut self.filtered, policy.filtered, PORTION);
+        let end = end(&mut self.portions, &mut self.barriers);
+        let portion = portion(end, &mut self.filtered, policy.filtered, PORTION);
         let text = portion.send(to, policy, write);
         self.bytes += text.len();
         text
@@ -97,8 +111,11 @@ impl<R> Queue<R> {
         self.reach(position);
     }
 
-    /// Notes that the last portion ends at this position of the history.
+    /// Notes that the last portion ends at this position of the history. What waits at a barrier has a later one.
     pub(super) fn reach(&mut self, position: Position) {
+        if self.is_barred() {
+            return;
+        }
         if let Some(last) = self.portions.back_mut() {
             last.position = Some(position);
         }
@@ -128,12 +145,108 @@ impl<R> Queue<R> {
         }
         // Backwards, so that of several members that leave the same slot the first one wins: it is the one that had the
         // slot when the messages of this portion were queued.
-        for op in self.portions.iter().rev().flat_map(|portion| portion.ops.iter().rev()) {
+        let barred = self.barriers.iter().rev().flat_map(|barrier| barrier.behind.iter().rev());
+        for op in barred.chain(self.portions.iter().rev()).flat_map(|portion| portion.ops.iter().rev()) {
             if let Op::Leave { slot, last: Some(last) } = op {
                 listeners[slot.index()] = Some(Listener::clone(last));
             }
         }
     }
+}
+
+/// What waits at barriers, while something else is appended ahead of it.
+pub(super) struct Barriers<R>(VecDeque<Barrier<R>>);
+
+impl<R> Queue<R> {
+    /// Appends a barrier: what is appended from now on waits behind it.
+    pub(super) fn bar(&mut self, place: Place<R>) {
+        self.ops += 1;
+        self.bytes += place.weight();
+        self.barriers.push_back(Barrier { place, behind: VecDeque::new() });
+    }
+
+    /// The first barrier.
+    pub(super) fn first_place(&self) -> Option<&Place<R>> {
+        self.barriers.front().map(|barrier| &barrier.place)
+    }
+
+    /// The message with this number, if it waits.
+    pub(super) fn pending_mut(&mut self, number: u64) -> Option<&mut PendingMessage<R>> {
+        self.barriers.iter_mut().find_map(|barrier| match &mut barrier.place {
+            Place::Message(message) if message.number == number => Some(message),
+            _ => None,
+        })
+    }
+
+    /// Takes a message out of its place, which stays empty.
+    pub(super) fn take_pending(&mut self, number: u64) -> Option<PendingMessage<R>> {
+        let is_meant =
+            |barrier: &&mut Barrier<R>| matches!(&barrier.place, Place::Message(message) if message.number == number);
+        let barrier = self.barriers.iter_mut().find(is_meant)?;
+        self.bytes -= barrier.place.weight();
+        match std::mem::replace(&mut barrier.place, Place::Empty) {
+            Place::Message(message) => Some(message),
+            Place::Empty | Place::Join { .. } => None,
+        }
+    }
+
+    /// Takes the first barrier out. Then the caller appends what belongs in its place, and [releases](Self::release) what
+    /// waited behind it.
+    pub(super) fn open(&mut self) -> Option<(Place<R>, VecDeque<Batch<R>>)> {
+        let Barrier { place, behind } = self.barriers.pop_front()?;
+        self.ops -= 1;
+        self.bytes -= place.weight();
+        Some((place, behind))
+    }
+
+    /// Appends what waited behind a barrier to what can be delivered. Small portions are joined, because each costs a write
+    /// for each recipient.
+    pub(super) fn release(&mut self, behind: VecDeque<Batch<R>>) {
+        for portion in behind {
+            match self.portions.back_mut() {
+                Some(last) if last.accepts(portion.is_filtered(), PORTION) && portion.replays.is_none() => {
+                    self.filtered -= usize::from(portion.is_filtered());
+                    last.append(portion);
+                }
+                _ => self.portions.push_back(portion),
+            }
+        }
+    }
+
+    /// Takes all barriers out, so that what is appended comes ahead of them. The caller [puts them back](Self::put_back).
+    pub(super) fn lift(&mut self) -> Barriers<R> {
+        Barriers(std::mem::take(&mut self.barriers))
+    }
+
+    /// Puts the barriers back.
+    pub(super) fn put_back(&mut self, Barriers(barriers): Barriers<R>) {
+        self.barriers = barriers;
+    }
+
+    /// Copies the texts of all replays that wait, because the history begins anew.
+    pub(super) fn copy_replays(&mut self, ring: &mut Ring) {
+        let barred = self.barriers.iter_mut().flat_map(|barrier| &mut barrier.behind);
+        self.portions.iter_mut().chain(barred).for_each(|portion| portion.copy_replays(ring));
+    }
+}
+
+impl<R> Barriers<R> {
+    /// The slots of the connections that join behind a barrier: in the order of the queue they have not joined yet.
+    pub(super) fn joining(&self) -> impl Iterator<Item = Slot> {
+        let portions = self.0.iter().flat_map(|barrier| &barrier.behind);
+        portions.flat_map(|portion| &portion.ops).filter_map(|op| match op {
+            Op::Join { slot, .. } => Some(*slot),
+            _ => None,
+        })
+    }
+}
+
+/// The portions to which operations are appended: those behind the last barrier, if there is one.
+fn end<'a, R>(
+    portions: &'a mut VecDeque<Batch<R>>,
+    barriers: &'a mut VecDeque<Barrier<R>>,
+) -> &'a mut VecDeque<Batch<R>> {
+    barriers.back_mut().map_or(portions, |barrier| &mut barrier.behind)
 }
 
 /// The last portion, if it is of this kind and not full, or a new one. `count` is the number of filtered portions.
@@ -143,9 +256,7 @@ fn portion<'a, R>(
     filtered: bool,
     most: usize,
 ) -> &'a mut Batch<R> {
-    // A message is never split: the last one may make a portion larger than `most`.
-    let is_open = |last: &Batch<R>| last.is_filtered() == filtered && last.weight() < most;
-    if !portions.back().is_some_and(is_open) {
+    if !portions.back().is_some_and(|last| last.accepts(filtered, most)) {
         *count += usize::from(filtered);
         portions.push_back(Batch { filtered, ..Batch::default() });
     }

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use crate::position::Position;
 use crate::wire::Object;
 
 /// The recipients of a message in a channel. `C` identifies one connection: on its own node by its slot in the channel,
@@ -29,6 +30,8 @@ pub struct UserMessage {
     pub request_id: String,
     /// The recipients. Nodes of other languages leave out the whole user instead of one connection.
     pub to: Target,
+    /// The position of the message in the history that nodes share, if it is kept there. It is the request id, too.
+    pub position: Option<Position>,
 }
 
 /// A [`UserMessage`] whose texts are slices of another text.
@@ -44,12 +47,14 @@ pub struct UserMessageRef<'a> {
     pub request_id: &'a str,
     /// The recipients.
     pub to: &'a Target,
+    /// The position in the history that nodes share, if the message is kept there.
+    pub position: Option<Position>,
 }
 
 impl UserMessage {
     /// The message by reference.
     pub fn as_ref(&self) -> UserMessageRef<'_> {
-        let UserMessage { from, event, payload, request_id, to } = self;
-        UserMessageRef { from, event, payload: payload.as_str(), request_id, to }
+        let UserMessage { from, event, payload, request_id, to, position } = self;
+        UserMessageRef { from, event, payload: payload.as_str(), request_id, to, position: *position }
     }
 }

@@ -251,8 +251,9 @@ fn messages_with_reserved_events_are_not_delivered() {
         ["ACKNOWLEDGE", "EXIT_ACKNOWLEDGE", "UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR", "CONNECTION", "EVICTED"];
     for event in reserved.into_iter().chain(["evicted"]) {
         let (from, event, request_id) = ("CHANNEL".into(), event.to_owned(), "r".into());
-        let to = Target::Users(vec!["ada".into()]);
-        world.foreign("js", Body::UserMessage(UserMessage { from, event, payload: object("{}"), request_id, to }));
+        let (to, position) = (Target::Users(vec!["ada".into()]), None);
+        let payload = object("{}");
+        world.foreign("js", Body::UserMessage(UserMessage { from, event, payload, request_id, to, position }));
     }
     assert_eq!(world.log(0), ["deliver evicted"]);
 }
@@ -280,6 +281,7 @@ fn a_message_is_delivered_once_and_only_where_the_channel_is_open() {
         payload: object("{}"),
         request_id: "r".into(),
         to: Target::All,
+        position: None,
     };
     world.log(0);
     world.foreign("js", Body::UserMessage(message.clone()));

@@ -72,6 +72,7 @@ fn a_message_may_lack_all_but_its_event() {
             payload: object("{}"),
             request_id: "m".into(),
             to: Target::All,
+            position: None,
         }
     );
     let nulls = r#""event":"e","payload":null,"fromUserId":null,"requestId":null,"recipientDescriptor":null"#;

@@ -8,6 +8,7 @@ use pondsocket_proto::cluster::message::{
 };
 use pondsocket_proto::cluster::{ChannelKey, NodeId, Verdict};
 use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::position::{Epoch, Position};
 use pondsocket_proto::wire::{Json, Object};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -24,7 +25,11 @@ pub(crate) fn envelope() -> impl Strategy<Value = Envelope> {
         1 => ours.prop_flat_map(|said| (Just(said), option::of(key()))),
         1 => (beat(), option::of(ext())).prop_map(|said| (said, None)),
     ];
-    (id(), id(), number(), said).prop_map(|(id, stranger, timestamp, ((body, ext), channel))| {
+    (id(), id(), number(), said).prop_map(|(id, stranger, timestamp, ((mut body, ext), channel))| {
+        // Only nodes of this implementation share histories.
+        if let (Body::UserMessage(message), None) = (&mut body, &ext) {
+            message.position = None;
+        }
         let source = ext.as_ref().map_or(stranger, |ext| ext.node.source().into());
         Envelope { id, source, channel, timestamp, body, ext }
     })
@@ -70,11 +75,16 @@ fn user_message() -> BoxedStrategy<UserMessage> {
         let users = vec(user().prop_map(|user| user.to_string()), 0..4).prop_map(Target::Users);
         prop_oneof![Just(Target::All), Just(Target::ExceptUser(from.to_string())), users]
     };
-    (from, any::<String>(), object(0), text())
-        .prop_flat_map(move |(from, event, payload, request_id)| {
+    let position = option::of((any::<u32>(), any::<u64>()));
+    (from, any::<String>(), object(0), text(), position)
+        .prop_flat_map(move |(from, event, payload, request_id, position)| {
             target(&from).prop_map(move |to| {
-                let (from, event) = (Arc::clone(&from), event.clone());
-                UserMessage { from, event, payload: payload.clone(), request_id: request_id.clone(), to }
+                let (from, event, payload) = (Arc::clone(&from), event.clone(), payload.clone());
+                // Messages to some users are not kept.
+                let position = position.filter(|_| !matches!(to, Target::Users(_)));
+                let position = position.map(|(epoch, offset)| Position { epoch: Epoch::new(epoch), offset });
+                let request_id = position.map_or_else(|| request_id.clone(), |position| position.to_string());
+                UserMessage { from, event, payload, request_id, to, position }
             })
         })
         .boxed()

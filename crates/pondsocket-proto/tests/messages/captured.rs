@@ -247,6 +247,7 @@ fn messages_to_all_of_a_channel_to_all_but_one_and_to_some() {
             payload: object(payload),
             request_id: request_id.into(),
             to,
+            position: None,
         };
         let bodies: Vec<_> = sent(language, "USER_MESSAGE").into_iter().map(|envelope| envelope.body).collect();
         assert!(bodies.contains(&Body::UserMessage(message.clone())), "{language}: {message:?}");

@@ -587,7 +587,8 @@ impl World {
         let id: Arc<str> = format!("message-{number}").into();
         let payload = Object::encode(&serde_json::json!({ "n": number })).expect("an object");
         let (from, event, request_id) = ("CHANNEL".into(), "news".to_owned(), id.to_string());
-        let body = Body::UserMessage(UserMessage { from, event, payload, request_id, to: Target::All });
+        let (to, position) = (Target::All, None);
+        let body = Body::UserMessage(UserMessage { from, event, payload, request_id, to, position });
         let ext = Ext { node: node.id.clone(), change: None, joined: None, request: None, have: vec![], own: None };
         let source = node.id.source().into();
         let message = Envelope { id, source, channel: Some(channel.clone()), timestamp, body, ext: Some(ext) };

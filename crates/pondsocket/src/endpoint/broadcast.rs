@@ -85,7 +85,7 @@ impl Broadcast<'_> {
             // One step under the channel's lock, so that nodes get the messages of this channel in the order in which its
             // members here do.
             let sent = live.change(source.call.and_then(|call| call.flush_scope(&live)), |channel| {
-                let (local, position) = match channel.publish_kept(to, event, payload, policy)? {
+                let (local, position) = match channel.publish_kept(source.user, to, event, payload, policy)? {
                     Some(Published { members, position }) => (members, Some(position)),
                     None => (channel.broadcast(to, text, policy)?, None),
                 };

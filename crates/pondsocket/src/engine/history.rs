@@ -60,8 +60,8 @@ pub(crate) trait HistoryHub: Send + Sync + std::fmt::Debug {
 pub(crate) trait ChannelHistory: Send + Sync + std::fmt::Debug {
     /// The position of the last message; `None` if the channel keeps no history.
     fn position(&self) -> Option<Position>;
-    /// Ends the hold of an offset.
-    fn release(&self, offset: u64);
+    /// Ends the hold of a position.
+    fn release(&self, held: Position);
     /// The time of its last use, in milliseconds.
     fn used_at(&self) -> u64;
     /// Removes its messages.
@@ -72,15 +72,15 @@ pub(crate) trait ChannelHistory: Send + Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub(crate) struct HistoryHold {
     channel: Arc<dyn ChannelHistory>,
-    offset: u64,
+    held: Position,
     /// The outcome of the client's request to resume, as of the begin of the hold.
     pub(crate) recovery: Recovery,
 }
 
 impl HistoryHold {
-    /// The hold of an offset which the caller has taken.
-    pub(crate) fn new(channel: Arc<dyn ChannelHistory>, offset: u64, recovery: Recovery) -> HistoryHold {
-        HistoryHold { channel, offset, recovery }
+    /// The hold of a position which the caller has taken.
+    pub(crate) fn new(channel: Arc<dyn ChannelHistory>, held: Position, recovery: Recovery) -> HistoryHold {
+        HistoryHold { channel, held, recovery }
     }
 
     /// The position of the last message that was sent by now.
@@ -91,7 +91,7 @@ impl HistoryHold {
 
 impl Drop for HistoryHold {
     fn drop(&mut self) {
-        self.channel.release(self.offset);
+        self.channel.release(self.held);
     }
 }
 

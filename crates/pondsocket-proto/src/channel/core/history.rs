@@ -1,7 +1,6 @@
 //! The history of a channel: messages that are kept, and their replay to connections that join.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::{Channel, Full, Published};
 use crate::channel::batch::Op;
@@ -9,7 +8,7 @@ use crate::channel::history::{Exclusion, GapReason, HistoryRules, KeptMessage, R
 use crate::channel::{Audience, DeliveryPolicy, Listener, LocalTarget, Seats, Slot};
 use crate::id::{ConnectionId, UserId};
 use crate::position::Position;
-use crate::wire::{Resume, server};
+use crate::wire::Resume;
 
 impl<R> Channel<R> {
     /// The same channel, which keeps a history.
@@ -34,12 +33,13 @@ impl<R> Channel<R> {
     }
 
     /// Sends a message if it is [kept](Self::keeps). `None` if it is not: then nothing is sent. `payload` is the text of a
-    /// JSON object without line breaks.
+    /// JSON object without line breaks. `from` is the sender, as other nodes see it; `None` for the server.
     ///
     /// # Errors
     /// [`Full`], as for [`broadcast`](Self::broadcast).
     pub fn publish_kept(
         &mut self,
+        from: Option<&str>,
         to: &LocalTarget,
         event: &str,
         payload: &str,
@@ -48,12 +48,14 @@ impl<R> Channel<R> {
         if self.keeps(to, policy) && self.exceeds(self.limits.hard_factor) {
             return Err(Full);
         }
-        Ok(self.keep(to, event, payload, policy))
+        Ok(self.keep(from, to, event, payload, policy))
     }
 
-    /// Appends a message to the history and to the queue, if it is kept.
+    /// Appends a message to the history and to the queue, if it is kept. In a shared history it is appended once the store has
+    /// given its position.
     pub(super) fn keep(
         &mut self,
+        from: Option<&str>,
         to: &LocalTarget,
         event: &str,
         payload: &str,
@@ -62,23 +64,14 @@ impl<R> Channel<R> {
         if !self.keeps(to, policy) {
             return None;
         }
-        let ((audience, members), excluded) = (self.audience(to), self.exclusion(to));
-        let Channel { name, queue, history: Some(ring), .. } = self else { return None };
-        let position = ring.next();
-        let rules = Arc::clone(ring.rules());
-        let write = |out: &mut Vec<u8>| {
-            server::kept(out, event, name.as_str(), position, rules.stamp.as_deref(), payload);
-        };
-        if members > 0 {
-            ring.append(queue.send(audience, policy, write), policy, excluded);
-            queue.keep(position);
-        } else {
-            // Nobody receives it now. Those who are away may resume.
-            let mut text = Vec::new();
-            write(&mut text);
-            ring.append(&text, policy, excluded);
+        if self.asks_for_positions() {
+            let members = self.ask_for_position(from, to, event, payload, policy);
+            return Some(Published { members, position: None });
         }
-        Some(Published { members, position })
+        let ((audience, members), excluded) = (self.audience(to), self.exclusion(to));
+        let position = self.history.as_deref()?.next();
+        self.append_kept((members > 0).then_some(audience), event, payload, policy, (excluded, 0));
+        Some(Published { members, position: Some(position) })
     }
 
     /// Keeps the history for a while if the last connection has left.
@@ -91,7 +84,7 @@ impl<R> Channel<R> {
     }
 
     /// The recipients that a replay of a message leaves out.
-    fn exclusion(&self, to: &LocalTarget) -> Option<Exclusion> {
+    pub(super) fn exclusion(&self, to: &LocalTarget) -> Option<Exclusion> {
         match to {
             LocalTarget::All | LocalTarget::Users(_) => None,
             LocalTarget::ExceptUser(user) => UserId::new(user).ok().map(Exclusion::User),
@@ -128,6 +121,9 @@ impl<R> Channel<R> {
             Resume::FromUnknown => return Some(Err(GapReason::Epoch)),
             Resume::From(position) => position,
         };
+        if self.is_loading() {
+            return Some(Err(GapReason::Epoch));
+        }
         Some(ring.resume(position).and_then(|offset| {
             let HistoryRules { replay_messages, replay_bytes, .. } = **ring.rules();
             let (mut missed, mut bytes) = (Missed { offset, messages: 0, may_repeat: 0 }, 0);

@@ -390,7 +390,7 @@ impl JoinReplay {
     fn new<R>(channel: &Channel<R>, user: &UserId, resume: Option<ResumeRequest>, chain: &[Step]) -> JoinReplay {
         let missed = channel.missed(user, resume);
         let recovery = Missed::recovery(missed);
-        let Some(ring) = channel.history() else {
+        let Some(ring) = channel.history().filter(|_| !channel.is_loading()) else {
             return JoinReplay { position: None, recovery, after: None, replayed: 0, is_queued: false };
         };
         let position = ring.position();
@@ -409,6 +409,9 @@ impl JoinReplay {
     fn queue<R>(&mut self, channel: &mut Channel<R>, slot: Slot, user: &UserId) {
         if let (Some(after), Some(position), false) = (self.after, self.position, self.is_queued) {
             channel.replay(slot, user, after + 1..position.offset + 1);
+        }
+        if let (Some(position), false) = (self.position, self.is_queued) {
+            channel.replay_pending(slot, user, position);
         }
         self.is_queued = true;
     }

@@ -19,8 +19,8 @@ pub type LocalTarget = model::Target<(Slot, ConnectionId)>;
 pub struct Published {
     /// The number of members that it addresses.
     pub members: usize,
-    /// Its position.
-    pub position: Position,
+    /// Its position. `None` if the store of the cluster is yet to give it: then the message reaches other nodes from there.
+    pub position: Option<Position>,
 }
 
 /// The sender, between nodes, of messages that the server sends and not a user.
@@ -36,9 +36,13 @@ impl<R> Channel<R> {
         policy: &dyn Fn(&str) -> DeliveryPolicy,
     ) -> usize {
         let policy = policy(event);
-        if let Some(Published { members, position }) = self.keep(to, event, payload.as_str(), policy) {
-            let id = RequestId::from(position);
-            self.forward(Some(from.as_str()), to, event, id.as_str(), payload.as_str());
+        if let Some(Published { members, position }) =
+            self.keep(Some(from.as_str()), to, event, payload.as_str(), policy)
+        {
+            if let Some(position) = position {
+                let id = RequestId::from(position);
+                self.forward(Some(from.as_str()), to, event, id.as_str(), payload.as_str());
+            }
             return members;
         }
         let (audience, members) = self.audience(to);
@@ -65,12 +69,12 @@ impl<R> Channel<R> {
         }
         let Some((from, to)) = self.remote_target(from, to) else { return false };
         let (event, request_id, payload) = (event.to_owned(), request_id.to_owned(), Object::from_valid(payload));
-        self.outbound.note(|| Outbound::Message(UserMessage { from, event, payload, request_id, to }));
+        self.outbound.note(|| Outbound::Message(UserMessage { from, event, payload, request_id, to, position: None }));
         true
     }
 
     /// The sender and the target of a message as they are sent to other nodes; `None` if no user there is a recipient.
-    fn remote_target(&self, from: Option<&str>, to: &LocalTarget) -> Option<(Arc<str>, model::Target)> {
+    pub(super) fn remote_target(&self, from: Option<&str>, to: &LocalTarget) -> Option<(Arc<str>, model::Target)> {
         let from = from.unwrap_or(CHANNEL);
         let (from, to) = match to {
             LocalTarget::All => (from, model::Target::All),
@@ -108,7 +112,10 @@ impl<R> Channel<R> {
             model::Target::ExceptUser(user) => LocalTarget::ExceptUser(user.clone()),
             model::Target::Users(users) => LocalTarget::Users(users.clone()),
         };
-        if let Some(Published { members, .. }) = self.publish_kept(&to, event, payload, policy)? {
+        // In a shared history only the store gives positions, so a message without one is not kept.
+        if self.shared.is_none()
+            && let Some(Published { members, .. }) = self.publish_kept(None, &to, event, payload, policy)?
+        {
             return Ok(members);
         }
         let name = self.name.clone();

@@ -1,4 +1,5 @@
 use super::batch::Lists;
+use super::history::SharedOrder;
 use super::local_members::{LocalMembers, NotMember, Slot};
 use super::outbound::{Log, Outbound};
 use super::queue::Queue;
@@ -12,10 +13,12 @@ mod history;
 mod membership;
 mod messages;
 mod presence;
+mod shared;
 
 pub use history::{CatchUp, CatchUpLimits};
 pub use membership::{Accepted, Join, Removal, Step};
 pub use messages::{LocalTarget, Published};
+pub use shared::{StoredMessage, StoredMessages};
 
 /// The bytes at which a broadcast is refused, also if the configured limits are higher: offsets within a batch have 32
 /// bits. The half of that range above this bound is for answers, which are not refused.
@@ -80,6 +83,8 @@ pub struct Channel<R> {
     queue: Queue<R>,
     /// Boxed, because most channels keep none.
     history: Option<Box<Ring>>,
+    /// The order of the history among nodes, if they share it.
+    shared: Option<Box<SharedOrder>>,
     limits: ChannelLimits,
     /// A parameter, because protocol logic has no source of randomness of its own, and tests need known ids.
     fresh_id: fn() -> u128,
@@ -89,7 +94,8 @@ impl<R> Channel<R> {
     /// An empty channel. `fresh_id` draws the request ids of messages that answer no request.
     pub fn new(name: ChannelName, limits: ChannelLimits, fresh_id: fn() -> u128) -> Self {
         let (local, remote, outbound) = (LocalMembers::default(), RemoteMembers::default(), Log::default());
-        Channel { name, local, remote, outbound, queue: Queue::default(), history: None, limits, fresh_id }
+        let (queue, history, shared) = (Queue::default(), None, None);
+        Channel { name, local, remote, outbound, queue, history, shared, limits, fresh_id }
     }
 
     /// The same channel on a node among others: from now on it logs changes and messages for them, for

@@ -15,6 +15,7 @@ mod recovery;
 mod replays;
 mod ring;
 mod saved;
+mod shared;
 
 pub use proof::{Progress, Proof};
 pub use recovery::{GapReason, Recovery, ResumeRequest};
@@ -22,3 +23,4 @@ pub(super) use replays::Replays;
 pub(super) use ring::{Exclusion, KeptMessage};
 pub use ring::{HistoryRules, Ring};
 pub use saved::{SavedMessage, SavedRing};
+pub(super) use shared::{EarlyMessage, OtherMessage, SharedOrder, SharedStage};

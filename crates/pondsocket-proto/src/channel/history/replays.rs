@@ -67,7 +67,7 @@ mod tests {
         let rules = HistoryRules { messages: 9, bytes: 99, ttl: 9, replay_messages: 9, replay_bytes: 99, stamp: None };
         let mut ring = Ring::new(Arc::new(rules), Epoch::new(1));
         for text in ["", "a", "b", "c", "d", "e", "f"] {
-            ring.append(text.as_bytes(), DeliveryPolicy::BROADCAST, None);
+            ring.append(text.as_bytes(), DeliveryPolicy::BROADCAST, None, 0);
         }
         let replays = Replays::new(&ring, vec![3..5, 2..4, 3..4, 6..7, 2..2]);
         let texts: Vec<_> = replays.texts().map(|text| str::from_utf8(text).expect("text")).collect();

@@ -30,6 +30,8 @@ pub struct HistoryRules {
 /// A position can be **held** while a join handler decides: the messages behind it stay, within twice the limits. It can
 /// be **queued** while a replay from there waits for delivery: then they stay in any case. The queue of the channel bounds
 /// what can be appended meanwhile.
+///
+/// A history that nodes share begins at the offset at which it was read, and anew with each epoch of the store.
 #[derive(Debug)]
 pub struct Ring {
     rules: Arc<HistoryRules>,
@@ -185,6 +187,16 @@ impl Ring {
         before - self.entries.len()
     }
 
+    /// Begins anew behind a position, without messages. Replays that wait have copied their messages.
+    pub(in crate::channel) fn restart(&mut self, position: Position) {
+        self.queued.0.clear();
+        self.held.0.clear();
+        while !self.entries.is_empty() {
+            self.remove_first(GapReason::Trimmed);
+        }
+        (self.epoch, self.first) = (position.epoch, position.offset + 1);
+    }
+
     /// The time at which a message was last appended or replayed, in milliseconds.
     pub fn used_at(&self) -> u64 {
         self.used_at
@@ -197,7 +209,14 @@ impl Ring {
 
     /// Keeps a message at the next position, and removes the oldest messages for it. A message that is larger than the
     /// whole history has a position, but is not kept.
-    pub(in crate::channel) fn append(&mut self, text: &[u8], policy: DeliveryPolicy, excluded: Option<Exclusion>) {
+    /// `age` is the time since the message was sent, in milliseconds.
+    pub(in crate::channel) fn append(
+        &mut self,
+        text: &[u8],
+        policy: DeliveryPolicy,
+        excluded: Option<Exclusion>,
+        age: u64,
+    ) {
         self.used_at = self.now;
         while !self.entries.is_empty() && !self.fits(text.len(), 1) && !self.stays(text.len()) {
             self.remove_first(GapReason::Trimmed);
@@ -212,7 +231,16 @@ impl Ring {
         // A message is far smaller than 4 GiB: the queue of the channel takes no larger ones.
         let length = u32::try_from(text.len()).expect("a message is bounded far below 4 GiB");
         self.texts.extend(text);
-        self.entries.push_back(KeptMessage { start, length, policy, at: self.now, excluded: excluded.map(Box::new) });
+        let at = self.now.saturating_sub(age);
+        self.entries.push_back(KeptMessage { start, length, policy, at, excluded: excluded.map(Box::new) });
+    }
+
+    /// Gives the next position to a message that is not kept.
+    pub(in crate::channel) fn skip(&mut self) {
+        while !self.entries.is_empty() {
+            self.remove_first(GapReason::Trimmed);
+        }
+        self.first += 1;
     }
 
     /// Returns `true` if the first message stays although the limits are exceeded by another one of so many bytes.
@@ -308,14 +336,17 @@ impl Ring {
         out.extend_from_slice(&back[start.saturating_sub(front.len())..end.saturating_sub(front.len())]);
     }
 
-    /// Keeps the messages behind an offset, within twice the limits, until [`release`](Self::release).
-    pub fn hold(&mut self, offset: u64) {
+    /// Keeps the messages behind an offset, within twice the limits, until [`release`](Self::release). Returns its position.
+    pub fn hold(&mut self, offset: u64) -> Position {
         self.held.add(offset);
+        Position { epoch: self.epoch, offset }
     }
 
-    /// Ends a [`hold`](Self::hold).
-    pub fn release(&mut self, offset: u64) {
-        self.held.remove(offset);
+    /// Ends a [`hold`](Self::hold). One of an earlier epoch has ended with that.
+    pub fn release(&mut self, position: Position) {
+        if position.epoch == self.epoch {
+            self.held.remove(position.offset);
+        }
     }
 
     /// Keeps the messages behind an offset, until [`unqueue`](Self::unqueue).
@@ -394,7 +425,7 @@ mod tests {
                     RingStep::Append(length) => {
                         top += 1;
                         let text = char::from(b'a' + (top % 26) as u8).to_string().repeat(length);
-                        ring.append(text.as_bytes(), POLICY, None);
+                        ring.append(text.as_bytes(), POLICY, None, 0);
                         model.push((top, text, now));
                         while model.len() > 8 || model.iter().map(|(_, text, _)| text.len()).sum::<usize>() > 100 {
                             model.remove(0);
@@ -430,30 +461,30 @@ mod tests {
     fn the_reason_for_a_gap_is_that_of_the_newest_message_that_is_missing() {
         let mut ring = ring(2, 100);
         for text in ["a", "b", "c"] {
-            ring.append(text.as_bytes(), POLICY, None);
+            ring.append(text.as_bytes(), POLICY, None, 0);
         }
         assert_eq!((ring.resume(at(0)), ring.resume(at(1))), (Err(GapReason::Trimmed), Ok(1)));
         ring.advance(1000);
         assert_eq!((ring.resume(at(1)), ring.resume(at(3))), (Err(GapReason::Expired), Ok(3)));
         assert_eq!(ring.resume(at(4)), Err(GapReason::Ahead));
         assert_eq!(ring.resume(Position { epoch: Epoch::new(2), offset: 3 }), Err(GapReason::Epoch));
-        ring.append(&[b'x'; 101], POLICY, None);
+        ring.append(&[b'x'; 101], POLICY, None, 0);
         assert_eq!((ring.position(), ring.resume(at(3)), ring.resume(at(4))), (at(4), Err(GapReason::Trimmed), Ok(4)));
     }
 
     #[test]
     fn a_held_position_keeps_messages_up_to_twice_the_limits_and_beyond_their_time() {
         let mut ring = ring(2, 100);
-        ring.append(b"a", POLICY, None);
-        ring.hold(0);
+        ring.append(b"a", POLICY, None, 0);
+        let held = ring.hold(0);
         for text in ["b", "c", "d"] {
-            ring.append(text.as_bytes(), POLICY, None);
+            ring.append(text.as_bytes(), POLICY, None, 0);
         }
         ring.advance(5000);
         assert_eq!((kept(&ring, 0).len(), ring.resume(at(0)), ring.is_needed()), (4, Ok(0), true));
-        ring.append(b"e", POLICY, None);
+        ring.append(b"e", POLICY, None, 0);
         assert_eq!(ring.resume(at(0)), Err(GapReason::Trimmed));
-        ring.release(0);
+        ring.release(held);
         ring.advance(6000);
         assert!(!ring.is_needed());
     }
@@ -461,11 +492,11 @@ mod tests {
     #[test]
     fn a_queued_position_keeps_messages_beyond_all_limits() {
         let mut ring = ring(2, 3);
-        ring.append(b"a", POLICY, None);
+        ring.append(b"a", POLICY, None, 0);
         ring.queue(0);
         ring.queue(0);
         for _ in 0..9 {
-            ring.append(b"bb", POLICY, None);
+            ring.append(b"bb", POLICY, None, 0);
         }
         ring.advance(5000);
         ring.unqueue(0);
@@ -480,7 +511,7 @@ mod tests {
     fn the_last_messages_are_as_many_as_one_join_may_replay() {
         let mut ring = ring(300, 10_000);
         for length in [60, 50, 30, 20] {
-            ring.append(&vec![b'x'; length], POLICY, None);
+            ring.append(&vec![b'x'; length], POLICY, None, 0);
         }
         assert_eq!([0, 1, 2, 9].map(|messages| ring.before_last(messages, 4)), [4, 3, 2, 1]);
         assert_eq!(ring.before_last(1, 2), 1);

@@ -94,12 +94,16 @@ impl<'a> MessageFields<'a> {
 
     fn body(&self, id: &Arc<str>, source: &Arc<str>, sent: Option<&ext::Sent<'_>>) -> Result<Body, Malformed> {
         let leaves_out_connection = sent.is_some_and(ext::Sent::leaves_out_connection);
+        let is_kept = sent.is_some_and(ext::Sent::is_kept);
         let sent = sent.ok_or(Malformed::UnknownType);
         Ok(match self.scalar(EnvelopeField::Type).text("type")? {
             "USER_MESSAGE" => {
                 let mut message = self.user_message(id)?;
                 if leaves_out_connection && matches!(message.to, Target::ExceptUser(_)) {
                     message.to = Target::ExceptConnection(());
+                }
+                if is_kept && !matches!(message.to, Target::Users(_)) {
+                    message.position = message.request_id.parse().ok();
                 }
                 Body::UserMessage(message)
             }
@@ -161,6 +165,7 @@ impl<'a> MessageFields<'a> {
             payload: self.payload()?,
             request_id: request_id.to_owned(),
             to,
+            position: None,
         })
     }
 

@@ -143,7 +143,7 @@ impl PresenceEvent {
 }
 
 fn write_user_message(fields: &mut ObjectWriter<'_>, message: &UserMessage) {
-    let UserMessage { from, event, payload, request_id, to } = message;
+    let UserMessage { from, event, payload, request_id, to, position: _ } = message;
     fields.text("fromUserId", from);
     fields.text("event", event);
     fields.json("payload", payload.as_str());

@@ -24,7 +24,7 @@ type Keys<'a> = Values<'a, { Key::COUNT }>;
 fields! {
     /// The keys of the object.
     Key {
-        scalar: Version "v", Name "n", Incarnation "i", Joined "j", Connection "c", Request "w", State "ver", Count "count",
+        scalar: Version "v", Name "n", Incarnation "i", Joined "j", Connection "c", Kept "k", Request "w", State "ver", Count "count",
             Hash "hash", Acknowledged "re", Verdict "is", Event "ev";
         raw: Change "p", Have "have", Own "st", States "states", Channels "of", Who "who";
     }
@@ -74,6 +74,11 @@ impl Sent<'_> {
     /// Returns whether a message for all but its sender leaves out only one connection of the user.
     pub(super) fn leaves_out_connection(&self) -> bool {
         self.keys.scalar(Key::Connection) == Scalar::Integer(1)
+    }
+
+    /// Returns whether the request id is the position of a message that is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.keys.scalar(Key::Kept) == Scalar::Integer(1)
     }
 
     /// The body of a message of type `X_STATE`.
@@ -182,7 +187,14 @@ fn write_ext(fields: &mut ObjectWriter<'_>, ext: &Ext) {
 /// The fields of the types that are ours alone.
 fn write_body(fields: &mut ObjectWriter<'_>, body: &Body) {
     match body {
-        Body::UserMessage(UserMessage { to: Target::ExceptConnection(()), .. }) => fields.number("c", 1),
+        Body::UserMessage(UserMessage { to, position, .. }) => {
+            if *to == Target::ExceptConnection(()) {
+                fields.number("c", 1);
+            }
+            if position.is_some() {
+                fields.number("k", 1);
+            }
+        }
         Body::State(states) => fields.field("states", |out| write::list(out, states, users::write_state)),
         Body::Repair(channels) => fields.field("of", |out| write::list(out, channels, write_channel)),
         Body::Digest { version, count, hash } => {

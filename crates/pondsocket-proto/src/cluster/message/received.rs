@@ -8,6 +8,7 @@ use crate::cluster::topic::{CLUSTER, HEARTBEAT, NODE};
 use crate::cluster::{Topic, Topics, endpoint_name};
 use crate::id::{ChannelName, UserId};
 use crate::model::UserMessageRef;
+use crate::position::Position;
 use crate::wire::scan;
 
 /// A message for the users of a channel from a node of our kind, as slices of its text.
@@ -30,6 +31,7 @@ pub struct ReceivedMessage<'a> {
     payload: &'a str,
     request_id: &'a str,
     to: Target,
+    position: Option<Position>,
 }
 
 impl<'a> ReceivedMessage<'a> {
@@ -84,8 +86,22 @@ impl<'a> ReceivedMessage<'a> {
         if text.skip(",\"c\":1").is_some() && matches!(to, Target::ExceptUser(_)) {
             to = Target::ExceptConnection(());
         }
+        let position = text.position(request_id)?;
         text.skip("}}")?;
-        Some(ReceivedMessage { id, source, node, incarnation, endpoint, channel, from, event, payload, request_id, to })
+        Some(ReceivedMessage {
+            id,
+            source,
+            node,
+            incarnation,
+            endpoint,
+            channel,
+            from,
+            event,
+            payload,
+            request_id,
+            to,
+            position,
+        })
     }
 
     /// Reads the short form. `names` are those of the endpoint and the channel, from the topic.
@@ -111,6 +127,7 @@ impl<'a> ReceivedMessage<'a> {
                 _ => return None,
             },
         };
+        let position = text.position(request_id)?;
         text.skip(",\"p\":")?;
         let payload = text.object()?;
         text.skip("}")?;
@@ -128,6 +145,7 @@ impl<'a> ReceivedMessage<'a> {
             payload,
             request_id,
             to,
+            position,
         })
     }
 
@@ -146,15 +164,15 @@ impl<'a> ReceivedMessage<'a> {
             && !self.request_id.is_empty()
             // The general decoder omits invalid ids of users.
             && match &self.to {
-                Target::Users(users) => users.iter().all(|user| UserId::is_valid(user)),
+                Target::Users(users) => self.position.is_none() && users.iter().all(|user| UserId::is_valid(user)),
                 _ => true,
             }
     }
 
     /// The message for the users.
     pub fn message(&self) -> UserMessageRef<'_> {
-        let ReceivedMessage { from, event, payload, request_id, to, .. } = self;
-        UserMessageRef { from, event, payload, request_id, to }
+        let ReceivedMessage { from, event, payload, request_id, to, position, .. } = self;
+        UserMessageRef { from, event, payload, request_id, to, position: *position }
     }
 }
 
@@ -171,6 +189,14 @@ impl<'a> Cursor<'a> {
         }
         self.at += literal.len();
         Some(())
+    }
+
+    /// The mark of a message that is kept, whose request id is its position. `None` if it is there and the id is none.
+    fn position(&mut self, request_id: &str) -> Option<Option<Position>> {
+        match self.skip(",\"k\":1") {
+            Some(()) => request_id.parse().ok().map(Some),
+            None => Some(None),
+        }
     }
 
     /// A string without escapes.
@@ -233,8 +259,14 @@ mod tests {
 
     fn message(change: impl FnOnce(&mut UserMessage)) -> UserMessage {
         let payload = Object::from_valid("{\"a\":[1, \"\\u00e9\"]}");
-        let mut message =
-            UserMessage { from: "ada".into(), event: "e".into(), payload, request_id: "r".into(), to: Target::All };
+        let mut message = UserMessage {
+            from: "ada".into(),
+            event: "e".into(),
+            payload,
+            request_id: "r".into(),
+            to: Target::All,
+            position: None,
+        };
         change(&mut message);
         message
     }

@@ -26,7 +26,7 @@ pub fn beginning(source: &str) -> Vec<u8> {
 /// Appends a message in the short form. Returns `false`, and appends nothing, if a text in it needs escapes: that is
 /// rare, and the form has none, so that it can be read without copies.
 pub fn write(out: &mut Vec<u8>, source: &str, id: &str, channel: &ChannelKey, message: &UserMessage) -> bool {
-    let UserMessage { from, event, payload, request_id, to } = message;
+    let UserMessage { from, event, payload, request_id, to, position } = message;
     let is_plain = |text: &str| plain(text.as_bytes(), 0) == text.len();
     let users = match to {
         Target::Users(users) => users.as_slice(),
@@ -46,6 +46,6 @@ pub fn write(out: &mut Vec<u8>, source: &str, id: &str, channel: &ChannelKey, me
             super::write::list(out, users, |out, user| put(out, &["\"", user, "\""]));
         }
     }
-    put(out, &[",\"p\":", payload.as_str(), "}"]);
+    put(out, &[if position.is_some() { ",\"k\":1" } else { "" }, ",\"p\":", payload.as_str(), "}"]);
     true
 }

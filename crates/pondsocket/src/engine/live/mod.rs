@@ -495,10 +495,10 @@ impl<L: Rules> LiveChannel<L> {
             Some(Resume::From(from)) if recovery.is_complete() => from.offset,
             _ => ring.position().offset,
         };
-        ring.hold(offset);
+        let held = ring.hold(offset);
         drop(core);
         let channel: Arc<dyn ChannelHistory> = Arc::clone(self) as _;
-        Some(HistoryHold::new(channel, offset, recovery))
+        Some(HistoryHold::new(channel, held, recovery))
     }
 
     /// Waits until publishers need not pause.
@@ -519,9 +519,9 @@ impl<L: Rules> ChannelHistory for LiveChannel<L> {
         self.read(|channel| channel.history().map(Ring::position))
     }
 
-    fn release(&self, offset: u64) {
+    fn release(&self, held: Position) {
         if let Some(ring) = self.core.lock().channel.history_mut() {
-            ring.release(offset);
+            ring.release(held);
         }
     }
 

@@ -437,8 +437,9 @@ fn a_channel_that_empties_leaves_the_hub() {
 
 /// A message that is kept, to all members.
 fn publish_kept(room: &LiveRoom, event: &str) {
-    let sent =
-        room.change(AtOnce, |channel| channel.publish_kept(&LocalTarget::All, event, "{}", DeliveryPolicy::BROADCAST));
+    let sent = room.change(AtOnce, |channel| {
+        channel.publish_kept(None, &LocalTarget::All, event, "{}", DeliveryPolicy::BROADCAST)
+    });
     assert!(matches!(sent, Ok(Ok(Some(_)))));
 }
 

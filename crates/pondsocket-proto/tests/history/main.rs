@@ -1,149 +1,20 @@
 //! Clients that leave a channel and resume it get every message that is kept, once and in order.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use pondsocket_proto::channel::{
-    Audience, BatchMessage, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, GapReason, HistoryRules, Join,
-    LocalTarget, Plan, Reception, Recipients, Recovery, Ring, Slot, Step,
+    DeliveryPolicy, Encoded, GapReason, HistoryRules, Join, LocalTarget, Plan, Recipients, Recovery, Step,
 };
-use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
+use pondsocket_proto::id::ConnectionId;
 use pondsocket_proto::position::{Epoch, Position};
-use pondsocket_proto::wire::{Object, Resume, strict};
+use pondsocket_proto::wire::{Object, Resume};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
+use world::{FILTERED, HistoryWorld, USERS, at, channel, rules, user};
 
-const USERS: usize = 4;
-
-const FILTERED: DeliveryPolicy = DeliveryPolicy { filtered: true, ..DeliveryPolicy::BROADCAST };
-
-fn rules() -> HistoryRules {
-    HistoryRules { messages: 100, bytes: 1 << 20, ttl: 1000, replay_messages: 50, replay_bytes: 1 << 20, stamp: None }
-}
-
-fn channel(rules: HistoryRules) -> Channel<usize> {
-    let name = ChannelName::new("/c", 8).expect("valid");
-    Channel::new(name, ChannelLimits::default(), || 7).with_history(Ring::new(Arc::new(rules), Epoch::new(1)))
-}
-
-fn user(n: usize) -> UserId {
-    UserId::new(&n.to_string()).expect("valid")
-}
-
-fn at(offset: u64) -> Position {
-    Position { epoch: Epoch::new(1), offset }
-}
-
-/// A channel with clients, and all that each of them has received.
-struct HistoryWorld {
-    channel: Channel<usize>,
-    recipients: Recipients<usize>,
-    /// The number of connections so far.
-    connections: usize,
-    /// The seats of the users that are in the channel.
-    seats: BTreeMap<usize, (Slot, ConnectionId)>,
-    /// The user of each connection.
-    users: Vec<usize>,
-    /// The messages that each user has received: request ids and events.
-    received: [Vec<(String, String)>; USERS],
-    /// The payload of the last acknowledgement.
-    acknowledgement: String,
-}
-
-impl HistoryWorld {
-    fn new(rules: HistoryRules) -> HistoryWorld {
-        HistoryWorld {
-            channel: channel(rules),
-            recipients: Recipients::default(),
-            connections: 0,
-            seats: BTreeMap::new(),
-            users: Vec::new(),
-            received: Default::default(),
-            acknowledgement: String::new(),
-        }
-    }
-
-    fn join(&mut self, n: usize, resume: Option<Resume>, chain: Vec<Step>) -> Recovery {
-        let (recipient, connection) = (self.connections, ConnectionId::from_u128(self.connections as u128));
-        self.connections += 1;
-        self.users.push(n);
-        let user = user(n);
-        let join = Join { chain, resume: resume.map(Into::into), ..Join::new(recipient, connection, &user, "join") };
-        let accepted = self.channel.join(join, &|_| DeliveryPolicy::BROADCAST);
-        self.seats.insert(n, (accepted.slot, connection));
-        accepted.recovery
-    }
-
-    fn leave(&mut self, n: usize) {
-        let (slot, connection) = self.seats.remove(&n).expect("in the channel");
-        self.channel.leave(slot, connection, None).expect("seated");
-    }
-
-    /// Sends a message, and returns its position if it is kept.
-    fn send(&mut self, to: &LocalTarget, policy: DeliveryPolicy) -> Option<Position> {
-        assert!(self.channel.keeps(to, policy));
-        let published = self.channel.publish_kept(to, "n", "{}", policy).expect("room");
-        published.map(|published| published.position)
-    }
-
-    fn deliver(&mut self) {
-        while self.channel.has_queued() {
-            let batch = self.channel.take();
-            if batch.is_filtered() {
-                for BatchMessage { to: audience, text, .. } in batch.messages() {
-                    let is_reached = |slot: Slot| match audience {
-                        Audience::Only(seats) => seats.as_slice().contains(&slot),
-                        Audience::Except(seats) => !seats.as_slice().contains(&slot),
-                        _ => true,
-                    };
-                    let reached = self.recipients.iter().filter(|(slot, _)| is_reached(*slot));
-                    let reached: Vec<_> = reached.map(|(_, reception)| reception.to).collect();
-                    reached.into_iter().for_each(|to| self.receive(to, text));
-                }
-                continue;
-            }
-            let plan = Plan::new(&batch, &mut self.recipients);
-            let frame = |text: &[u8], out: &mut Vec<u8>| {
-                out.extend_from_slice(text);
-                out.push(b'\n');
-            };
-            let mut encoded = Encoded::new(&batch, frame, Rc::<[u8]>::from, |_| true);
-            encoded.add_replays(&batch, frame, Rc::<[u8]>::from);
-            for private in &plan.private {
-                for run in private.pieces.iter().flat_map(|piece| encoded.piece(piece)) {
-                    assert_eq!(run.bytes().iter().filter(|byte| **byte == b'\n').count(), run.frames as usize);
-                    self.receive(private.to, run.bytes());
-                }
-            }
-            let others = self.recipients.iter().filter(|(slot, _)| !plan.is_marked(*slot));
-            let others: Vec<_> = others.map(|(_, Reception { to, .. })| *to).collect();
-            for run in encoded.whole(Class::All).iter().filter(|_| plan.visits(Class::All)) {
-                others.iter().for_each(|to| self.receive(*to, run.bytes()));
-            }
-        }
-    }
-
-    fn receive(&mut self, connection: usize, bytes: &[u8]) {
-        for message in bytes.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()) {
-            let message = str::from_utf8(message).expect("text");
-            assert_eq!(strict::check(message), Ok(()), "{message}");
-            if let Some((_, payload)) = message.split_once(r#""event":"ACKNOWLEDGE""#) {
-                let payload = payload.split_once(r#""payload":"#).expect("the payload is last").1;
-                self.acknowledgement = payload.trim_end_matches('}').to_owned() + "}";
-            }
-            let message: Value = serde_json::from_str(message).expect("JSON");
-            let text = |field: &str| message[field].as_str().expect("text").to_owned();
-            self.received[self.users[connection]].push((text("requestId"), text("event")));
-        }
-    }
-
-    /// The positions that a user has received, in their order.
-    fn positions(&self, n: usize) -> Vec<Position> {
-        self.received[n].iter().filter_map(|(id, _)| id.parse().ok()).collect()
-    }
-}
+mod shared;
+mod world;
 
 #[derive(Clone, Debug)]
 enum HistoryAction {
@@ -168,7 +39,7 @@ proptest! {
     /// Messages that are queued when the client leaves still reach it, or are replayed.
     #[test]
     fn a_client_that_resumes_receives_everything_once(steps in vec(step(), 0..120)) {
-        let mut world = HistoryWorld::new(HistoryRules { messages: 1000, replay_messages: 1000, ..rules() });
+        let mut world = HistoryWorld::with_rules(HistoryRules { messages: 1000, replay_messages: 1000, ..rules() });
         let mut expected: [Vec<Position>; USERS] = Default::default();
         for n in 0..USERS {
             world.join(n, Some(Resume::FromNothing), Vec::new());
@@ -220,7 +91,7 @@ fn ids(world: &HistoryWorld, n: usize) -> Vec<&str> {
 
 #[test]
 fn a_replay_stands_between_the_acknowledgement_and_the_chain() {
-    let mut world = HistoryWorld::new(rules());
+    let mut world = HistoryWorld::with_rules(rules());
     world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     let reply = || Step::Reply("hello".into(), Object::encode(&Value::Object(Default::default())).expect("an object"));
@@ -233,7 +104,7 @@ fn a_replay_stands_between_the_acknowledgement_and_the_chain() {
 
 #[test]
 fn the_last_messages_are_replayed_to_newcomers_and_to_clients_with_a_gap() {
-    let mut world = HistoryWorld::new(HistoryRules { messages: 3, ..rules() });
+    let mut world = HistoryWorld::with_rules(HistoryRules { messages: 3, ..rules() });
     for _ in 0..5 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
@@ -251,7 +122,7 @@ fn the_last_messages_are_replayed_to_newcomers_and_to_clients_with_a_gap() {
 
 #[test]
 fn messages_of_the_chain_itself_are_not_replayed_to_its_own_connection() {
-    let mut world = HistoryWorld::new(rules());
+    let mut world = HistoryWorld::with_rules(rules());
     world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     let payload = Object::encode(&Value::Object(Default::default())).expect("an object");
     let chain =
@@ -264,7 +135,7 @@ fn messages_of_the_chain_itself_are_not_replayed_to_its_own_connection() {
 
 #[test]
 fn the_acknowledgement_has_the_outcome_and_the_number_of_messages_behind_it() {
-    let mut world = HistoryWorld::new(HistoryRules { messages: 3, ..rules() });
+    let mut world = HistoryWorld::with_rules(HistoryRules { messages: 3, ..rules() });
     for _ in 0..5 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
@@ -284,7 +155,7 @@ fn the_acknowledgement_has_the_outcome_and_the_number_of_messages_behind_it() {
     ] {
         world.join(0, resume, chain);
         world.deliver();
-        assert_eq!(world.acknowledgement, acknowledgement);
+        assert_eq!(world.acknowledgements[0], acknowledgement);
         world.leave(0);
         world.deliver();
     }
@@ -292,7 +163,7 @@ fn the_acknowledgement_has_the_outcome_and_the_number_of_messages_behind_it() {
 
 #[test]
 fn a_replay_from_a_position_gets_what_was_sent_since() {
-    let mut world = HistoryWorld::new(rules());
+    let mut world = HistoryWorld::with_rules(rules());
     for _ in 0..3 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
@@ -307,7 +178,7 @@ fn a_replay_from_a_position_gets_what_was_sent_since() {
 
 #[test]
 fn more_than_one_join_replays_is_a_gap() {
-    let mut world = HistoryWorld::new(HistoryRules { replay_messages: 2, ..rules() });
+    let mut world = HistoryWorld::with_rules(HistoryRules { replay_messages: 2, ..rules() });
     for _ in 0..3 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
@@ -321,7 +192,7 @@ fn more_than_one_join_replays_is_a_gap() {
 
 #[test]
 fn clients_that_missed_the_same_messages_share_their_frames() {
-    let mut world = HistoryWorld::new(rules());
+    let mut world = HistoryWorld::with_rules(rules());
     for _ in 0..10 {
         world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
     }
@@ -347,7 +218,7 @@ fn clients_that_missed_the_same_messages_share_their_frames() {
 
 #[test]
 fn a_message_is_not_replayed_to_the_users_that_it_left_out() {
-    let mut world = HistoryWorld::new(rules());
+    let mut world = HistoryWorld::with_rules(rules());
     world.join(0, None, Vec::new());
     let (slot, connection) = world.seats[&0];
     let second = ConnectionId::from_u128(99);
@@ -374,7 +245,7 @@ fn a_message_is_not_replayed_to_the_users_that_it_left_out() {
 fn the_payload_carries_the_position_under_the_stamp() {
     let mut channel = channel(HistoryRules { stamp: Some("_pos".into()), ..rules() });
     for payload in ["{}", r#"{"a":1}"#, "{ }", r#"{"_pos":"000001.9","a":{}} "#, r#"{"a":"{"}"#] {
-        channel.publish_kept(&LocalTarget::All, "n", payload, DeliveryPolicy::BROADCAST).expect("room");
+        channel.publish_kept(None, &LocalTarget::All, "n", payload, DeliveryPolicy::BROADCAST).expect("room");
     }
     let zero = user(0);
     let join = Join { chain: vec![Step::ReplayLast(9)], ..Join::new(0, ConnectionId::from_u128(1), &zero, "q") };

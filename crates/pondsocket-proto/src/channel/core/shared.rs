@@ -1,0 +1,431 @@
+//! A history that the nodes of a cluster share. The store of the bus gives the positions, in one order for all nodes.
+//!
+//! ```text
+//!  broadcast --> barrier in the queue, Outbound::Append --> node --> store
+//!                      ^                                               |
+//!   the position       '---------- place, deliver_kept, load <---------'  answers, messages of other nodes, what was read
+//! ```
+//!
+//! What this channel broadcasts waits at its place in the queue until its position is the next one. So replies and presence
+//! behind it keep their order, and every node delivers the messages of all nodes in the order of the positions.
+
+use std::collections::VecDeque;
+
+use super::Channel;
+use crate::channel::barrier::{PendingMessage, PendingState, Place};
+use crate::channel::batch::Op;
+use crate::channel::history::{EarlyMessage, Exclusion, GapReason, OtherMessage, Ring, SharedOrder, SharedStage};
+use crate::channel::outbound::{AppendedMessage, Outbound};
+use crate::channel::{Audience, DeliveryPolicy, LocalTarget, Seats, Slot};
+use crate::id::{RequestId, UserId};
+use crate::model::{self, UserMessage, UserMessageRef};
+use crate::position::{Epoch, Position};
+use crate::wire::{Action, Object, server};
+
+/// The history of a channel as it was read from the store.
+#[derive(Debug)]
+pub struct StoredMessages<'a> {
+    /// The position of the last message; `None` if the store has no history.
+    pub position: Option<Position>,
+    /// The last messages, with contiguous offsets up to that of `position`.
+    pub messages: Vec<StoredMessage<'a>>,
+    /// An epoch that no history has had, for a history that the store has lost.
+    pub fresh: Epoch,
+}
+
+/// A message that was read from the store.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredMessage<'a> {
+    /// The offset.
+    pub offset: u64,
+    /// The time since it was appended, in milliseconds.
+    pub age: u64,
+    /// The number of the message, if this instance of the channel has sent it.
+    pub own: Option<u64>,
+    /// The message; `None` if it cannot be read. Its offset stays empty.
+    pub message: Option<UserMessageRef<'a>>,
+}
+
+impl<R> Channel<R> {
+    /// The same channel, which shares its history with other nodes. It keeps and replays nothing until the history is
+    /// [read](Self::load).
+    #[must_use]
+    pub fn with_shared_history(self, ring: Ring) -> Self {
+        Channel { shared: Some(Box::new(SharedOrder::new())), ..self.with_history(ring) }
+    }
+
+    /// Returns `true` if joins have to wait, because the history is yet to be read from the store.
+    pub fn is_loading(&self) -> bool {
+        self.stage() == Some(SharedStage::Loading)
+    }
+
+    /// Returns `true` if this node gives the positions by itself, because the store is away.
+    pub fn is_detached(&self) -> bool {
+        self.stage() == Some(SharedStage::Detached)
+    }
+
+    /// Returns `true` if messages have to be read from the store: their successors have come without them.
+    pub fn is_behind(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.is_behind())
+    }
+
+    /// Returns `true` if messages of this channel wait for their positions.
+    pub fn awaits_positions(&self) -> bool {
+        self.queue.is_barred()
+    }
+
+    /// Returns `true` if the store gives the positions.
+    pub(super) fn asks_for_positions(&self) -> bool {
+        self.stage().is_some_and(|stage| stage != SharedStage::Detached)
+    }
+
+    fn stage(&self) -> Option<SharedStage> {
+        self.shared.as_ref().map(|shared| shared.stage)
+    }
+
+    /// Asks the store for the position of a message, whose place in the queue is the present one. Returns the number of
+    /// members that it addresses.
+    pub(super) fn ask_for_position(
+        &mut self,
+        from: Option<&str>,
+        to: &LocalTarget,
+        event: &str,
+        payload: &str,
+        policy: DeliveryPolicy,
+    ) -> usize {
+        let ((audience, members), excluded) = (self.audience(to), self.exclusion(to));
+        // A message to all, or to all but its sender, may concern users of any node.
+        let Some((from, target)) = self.remote_target(from, to) else { return members };
+        let Some(shared) = &mut self.shared else { return members };
+        shared.last_number += 1;
+        let (number, payload) = (shared.last_number, Object::from_valid(payload));
+        let pending = PendingMessage {
+            number,
+            state: PendingState::Asked,
+            to: audience,
+            event: event.to_owned(),
+            payload: payload.clone(),
+            policy,
+            excluded,
+        };
+        self.queue.bar(Place::Message(pending));
+        let (event, request_id) = (event.to_owned(), String::new());
+        let message = UserMessage { from, event, payload, request_id, to: target, position: None };
+        self.outbound.note(|| Outbound::Append(AppendedMessage { number, message }));
+        members
+    }
+
+    /// Applies the answer of the store about a message of this channel: its position, or `None` if it is not kept.
+    pub fn place(&mut self, number: u64, position: Option<Position>) {
+        let (Some(pending), Some(shared)) = (self.queue.pending_mut(number), &mut self.shared) else { return };
+        match position {
+            Some(position) => {
+                pending.state = PendingState::Placed;
+                shared.add(position, EarlyMessage::Own(number));
+            }
+            None => pending.state = PendingState::Refused,
+        }
+        self.advance();
+    }
+
+    /// Delivers a message of another node at its position, once those ahead of it have come.
+    pub fn deliver_kept(&mut self, position: Position, message: UserMessageRef<'_>, policy: DeliveryPolicy) {
+        let Some(shared) = &mut self.shared else { return };
+        let ring = self.history.as_deref();
+        let is_repeated = ring.is_some_and(|ring| {
+            let last = ring.position();
+            shared.stage == SharedStage::Loaded && last.epoch == position.epoch && position.offset <= last.offset
+        });
+        if !is_repeated {
+            shared.add(position, EarlyMessage::Other(Box::new(OtherMessage::new(message, policy, 0))));
+            self.advance();
+        }
+    }
+
+    /// Applies what was read from the store. Members that have perhaps missed messages get a notice. Returns the reason for
+    /// that.
+    pub fn load(&mut self, stored: StoredMessages<'_>, policy: &dyn Fn(&str) -> DeliveryPolicy) -> Option<GapReason> {
+        let StoredMessages { position, messages, fresh } = stored;
+        let (Some(stage), Some(ring)) = (self.stage(), self.history.as_deref()) else { return None };
+        let last = ring.position();
+        let is_first = stage == SharedStage::Loading;
+        let top = match position {
+            Some(top) => top,
+            // Nothing was kept yet. The first message begins the history, with the epoch that this node proposes.
+            None if last.offset == 0 => last,
+            None => Position { epoch: fresh, offset: 0 },
+        };
+        let before = messages.first().map_or(top.offset, |first| first.offset - 1);
+        let goes_on = !is_first && stage != SharedStage::Detached && top.epoch == last.epoch;
+        let gap = match goes_on {
+            true if before <= last.offset => None,
+            true => Some(GapReason::Trimmed),
+            false if is_first || top == last => None,
+            false => Some(GapReason::Epoch),
+        };
+        if gap.is_some() || (!goes_on && top != last) {
+            self.begin_anew(Position { epoch: top.epoch, offset: before });
+        }
+        if gap.is_some() {
+            self.notify_gap(Position { offset: last.offset + 1, ..last });
+        }
+        if let Some(shared) = &mut self.shared {
+            shared.stage = SharedStage::Loaded;
+        }
+        for stored in messages {
+            self.apply_stored(stored, is_first, policy);
+        }
+        let misplaced = self.shared.as_mut().map_or(Vec::new(), |shared| shared.read_up_to(top));
+        self.deliver_misplaced(misplaced);
+        self.advance();
+        gap.filter(|_| self.local.connection_count() > 0)
+    }
+
+    /// Gives positions without the store from now on, in an epoch of this node. What waits for a position gets one.
+    pub fn detach(&mut self, epoch: Epoch) {
+        let Some(shared) = &mut self.shared else { return };
+        shared.stage = SharedStage::Detached;
+        let early = shared.take_all();
+        self.begin_anew(Position { epoch, offset: 0 });
+        self.deliver_misplaced(early);
+        while let Some((place, behind)) = self.queue.open() {
+            self.ahead_of_barriers(|channel, _| {
+                if let Place::Message(message) = place {
+                    channel.append_pending(message);
+                }
+                channel.queue.release(behind);
+            });
+        }
+    }
+
+    /// Appends one message that was read from the store. Those from before the channel was opened go to nobody.
+    fn apply_stored(&mut self, stored: StoredMessage<'_>, is_first: bool, policy: &dyn Fn(&str) -> DeliveryPolicy) {
+        let StoredMessage { offset, age, own, message } = stored;
+        if self.history.as_ref().is_none_or(|ring| offset != ring.next().offset) {
+            return;
+        }
+        if let Some(pending) = own.and_then(|number| self.queue.take_pending(number)) {
+            return self.ahead_of_barriers(|channel, _| channel.append_pending(pending));
+        }
+        let Some(message) = message else {
+            // The positions of others must not change.
+            return self.history.iter_mut().for_each(|ring| ring.skip());
+        };
+        let other = OtherMessage::new(message, policy(message.event), age);
+        self.append_other(other, !is_first);
+    }
+
+    /// Delivers messages that have no place in the history.
+    fn deliver_misplaced(&mut self, misplaced: Vec<EarlyMessage>) {
+        for message in misplaced {
+            match message {
+                EarlyMessage::Own(number) => {
+                    if let Some(pending) = self.queue.pending_mut(number) {
+                        pending.state = PendingState::Refused;
+                    }
+                }
+                EarlyMessage::Other(other) => self.ahead_of_barriers(|channel, joining| {
+                    let (to, members) = channel.audience_without(&other.to, joining);
+                    if members > 0 {
+                        channel.send_unkept(to, &other.event, other.payload.as_str(), other.policy);
+                    }
+                }),
+            }
+        }
+    }
+
+    /// Delivers everything whose turn has come.
+    fn advance(&mut self) {
+        loop {
+            match self.queue.first_place() {
+                Some(Place::Message(message)) if message.state != PendingState::Refused => {}
+                Some(_) => {
+                    self.open_barrier();
+                    continue;
+                }
+                None => {}
+            }
+            let (Some(shared), Some(ring)) = (&mut self.shared, self.history.as_deref()) else { return };
+            if shared.stage != SharedStage::Loaded {
+                return;
+            }
+            match shared.take(ring.next()) {
+                Some(EarlyMessage::Own(number)) => self.append_own(number),
+                Some(EarlyMessage::Other(other)) => self.append_other(*other, true),
+                None => return,
+            }
+        }
+    }
+
+    /// Opens the first barrier, which needs no position.
+    fn open_barrier(&mut self) {
+        let Some((place, behind)) = self.queue.open() else { return };
+        self.ahead_of_barriers(|channel, _| {
+            match place {
+                Place::Message(PendingMessage { to, event, payload, policy, .. }) => {
+                    channel.send_unkept(to, &event, payload.as_str(), policy);
+                }
+                Place::Join { slot, user, after } => channel.end_replay(slot, &user, after),
+                Place::Empty => {}
+            }
+            channel.queue.release(behind);
+        });
+    }
+
+    /// Appends a message of this node, whose turn has come.
+    fn append_own(&mut self, number: u64) {
+        let is_first = matches!(self.queue.first_place(), Some(Place::Message(message)) if message.number == number);
+        let (pending, behind) = match is_first.then(|| self.queue.open()).flatten() {
+            Some((Place::Message(message), behind)) => (Some(message), behind),
+            Some((_, behind)) => (None, behind),
+            // The store has answered about a later message first. This one keeps its place among the positions.
+            None => (self.queue.take_pending(number), VecDeque::new()),
+        };
+        self.ahead_of_barriers(|channel, _| {
+            if let Some(message) = pending {
+                channel.append_pending(message);
+            }
+            channel.queue.release(behind);
+        });
+    }
+
+    fn append_pending(&mut self, message: PendingMessage<R>) {
+        let PendingMessage { to, event, payload, policy, excluded, .. } = message;
+        self.append_kept(Some(to), &event, payload.as_str(), policy, (excluded, 0));
+    }
+
+    /// Appends a message of another node, ahead of everything that waits for a position.
+    fn append_other(&mut self, message: OtherMessage, is_delivered: bool) {
+        self.ahead_of_barriers(|channel, joining| {
+            let OtherMessage { to, from, event, payload, policy, age, .. } = message;
+            let (audience, members) = channel.audience_without(&to, joining);
+            let audience = (is_delivered && members > 0).then_some(audience);
+            let excluded = from.and_then(|from| UserId::new(&from).ok()).map(Exclusion::User);
+            channel.append_kept(audience, &event, payload.as_str(), policy, (excluded, age));
+        });
+    }
+
+    /// Appends a message to the history, and to the queue if it has recipients.
+    pub(super) fn append_kept(
+        &mut self,
+        to: Option<Audience<R>>,
+        event: &str,
+        payload: &str,
+        policy: DeliveryPolicy,
+        (excluded, age): (Option<Exclusion>, u64),
+    ) {
+        let Channel { name, queue, history: Some(ring), .. } = self else { return };
+        let position = ring.next();
+        let rules = std::sync::Arc::clone(ring.rules());
+        let write = |out: &mut Vec<u8>| {
+            server::kept(out, event, name.as_str(), position, rules.stamp.as_deref(), payload);
+        };
+        match to {
+            Some(audience) => {
+                ring.append(queue.send(audience, policy, write), policy, excluded, age);
+                queue.keep(position);
+            }
+            None => {
+                // Nobody receives it now. Those who are away may resume.
+                let mut text = Vec::new();
+                write(&mut text);
+                ring.append(&text, policy, excluded, age);
+            }
+        }
+    }
+
+    fn send_unkept(&mut self, to: Audience<R>, event: &str, payload: &str, policy: DeliveryPolicy) {
+        let (name, id) = (&self.name, RequestId::from_u128((self.fresh_id)()));
+        self.queue.send(to, policy, |out| {
+            server::message(out, Action::Broadcast, event, name.as_str(), id.as_str(), payload);
+        });
+    }
+
+    /// Notes that a connection joins behind messages without a position: it gets them as the last part of its replay.
+    pub(super) fn replay_pending(&mut self, slot: Slot, user: &UserId, after: Position) {
+        if self.queue.is_barred() {
+            if let Some(ring) = &mut self.history {
+                ring.queue(after.offset);
+            }
+            self.queue.bar(Place::Join { slot, user: user.clone(), after });
+        }
+    }
+
+    fn end_replay(&mut self, slot: Slot, user: &UserId, after: Position) {
+        let Some(ring) = self.history.as_deref_mut() else { return };
+        if ring.resume(after).is_err() {
+            // The history has begun anew since the client was told its position.
+            let missed = Position { offset: after.offset + 1, ..after };
+            return self.queue.push(Op::Gap { seats: Seats::One(slot), missed });
+        }
+        ring.unqueue(after.offset);
+        let offsets = after.offset + 1..ring.next().offset;
+        let position = ring.position();
+        if !offsets.is_empty() {
+            self.replay(slot, user, offsets);
+            self.queue.reach(position);
+        }
+    }
+
+    /// Tells the members that they do not get the kept messages from a position on. Those that join behind a message without
+    /// a position are told when they have joined.
+    fn notify_gap(&mut self, missed: Position) {
+        self.ahead_of_barriers(|channel, joining| {
+            let seats = channel.local.slots().filter(|slot| !joining.contains(slot)).collect();
+            channel.queue.push(Op::Gap { seats: Seats::Many(Box::new(seats)), missed });
+        });
+    }
+
+    /// Begins the history anew, behind a position.
+    fn begin_anew(&mut self, position: Position) {
+        if let Some(ring) = &mut self.history {
+            self.queue.copy_replays(ring);
+            ring.restart(position);
+        }
+    }
+
+    /// Appends to what can be delivered, ahead of all barriers. The function gets the slots of the connections that have not
+    /// joined yet, in the order of the queue.
+    fn ahead_of_barriers<T>(&mut self, append: impl FnOnce(&mut Self, &[Slot]) -> T) -> T {
+        let barriers = self.queue.lift();
+        let joining: Vec<_> = barriers.joining().collect();
+        let appended = append(self, &joining);
+        self.queue.put_back(barriers);
+        appended
+    }
+
+    /// The audience of a message that is appended ahead of the joins of some connections. Their slots may still be those of
+    /// other connections, which are not to be left out.
+    fn audience_without(&self, to: &LocalTarget, joining: &[Slot]) -> (Audience<R>, usize) {
+        let (audience, members) = self.audience(to);
+        let audience = match audience {
+            Audience::Except(seats) if !joining.is_empty() => {
+                let seated = seats.as_slice().iter().filter(|slot| !joining.contains(slot)).copied();
+                Audience::Except(Seats::Many(Box::new(seated.collect())))
+            }
+            audience => audience,
+        };
+        (audience, members)
+    }
+}
+
+impl OtherMessage {
+    fn new(message: UserMessageRef<'_>, policy: DeliveryPolicy, age: u64) -> OtherMessage {
+        let UserMessageRef { from, event, payload, to, .. } = message;
+        let (to, is_to_all) = match to {
+            model::Target::ExceptUser(user) => (LocalTarget::ExceptUser(user.clone()), false),
+            // The excluded connection is on the node of the sender.
+            model::Target::ExceptConnection(()) => (LocalTarget::All, false),
+            model::Target::All | model::Target::Users(_) => (LocalTarget::All, true),
+        };
+        OtherMessage {
+            to,
+            from: (!is_to_all).then(|| from.to_owned()),
+            event: event.to_owned(),
+            payload: Object::from_valid(payload),
+            policy,
+            age,
+            is_overdue: false,
+        }
+    }
+}

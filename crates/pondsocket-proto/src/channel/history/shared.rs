@@ -1,0 +1,112 @@
+use std::collections::BTreeMap;
+
+use crate::channel::{DeliveryPolicy, LocalTarget};
+use crate::position::{Epoch, Position};
+use crate::wire::Object;
+
+/// The most messages that wait for their turn. The store has those that do not fit.
+const MOST_EARLY: usize = 1024;
+
+/// The order of a history that the nodes of a cluster share: the store of the bus gives the positions.
+///
+/// Messages of other nodes come over the bus, the positions of this node's own messages as answers of the store. The two come
+/// in any order. A message whose predecessors have not come waits here.
+#[derive(Debug)]
+pub(in crate::channel) struct SharedOrder {
+    pub(in crate::channel) stage: SharedStage,
+    early: BTreeMap<(Epoch, u64), EarlyMessage>,
+    /// `true` if a message did not fit.
+    has_dropped: bool,
+    /// The number of the last message of this node.
+    pub(in crate::channel) last_number: u64,
+}
+
+/// The relation of a shared history to that of the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::channel) enum SharedStage {
+    /// It is yet to be read from the store.
+    Loading,
+    /// It goes on from where it was read.
+    Loaded,
+    /// The store is away: this node gives the positions by itself, in an epoch of its own.
+    Detached,
+}
+
+/// A message whose turn has not come.
+#[derive(Debug)]
+pub(in crate::channel) enum EarlyMessage {
+    /// One of this node, by its number.
+    Own(u64),
+    /// One of another node.
+    Other(Box<OtherMessage>),
+}
+
+/// A message of another node.
+#[derive(Debug)]
+pub(in crate::channel) struct OtherMessage {
+    pub(in crate::channel) to: LocalTarget,
+    /// The sender, which a replay leaves out, unless the message goes to all.
+    pub(in crate::channel) from: Option<String>,
+    pub(in crate::channel) event: String,
+    pub(in crate::channel) payload: Object,
+    pub(in crate::channel) policy: DeliveryPolicy,
+    /// The time since it was appended, in milliseconds.
+    pub(in crate::channel) age: u64,
+    /// `true` if it was early already when the history was last read.
+    pub(in crate::channel) is_overdue: bool,
+}
+
+impl SharedOrder {
+    pub(in crate::channel) fn new() -> SharedOrder {
+        SharedOrder { stage: SharedStage::Loading, early: BTreeMap::new(), has_dropped: false, last_number: 0 }
+    }
+
+    /// Adds a message that has come.
+    pub(in crate::channel) fn add(&mut self, position: Position, message: EarlyMessage) {
+        let Position { epoch, offset } = position;
+        // Answers about own messages are bounded by the queue, and come only once.
+        if matches!(message, EarlyMessage::Other(_)) && self.early.len() >= MOST_EARLY {
+            self.has_dropped = true;
+        } else {
+            self.early.entry((epoch, offset)).or_insert(message);
+        }
+    }
+
+    /// Takes the message at a position, if it has come.
+    pub(in crate::channel) fn take(&mut self, Position { epoch, offset }: Position) -> Option<EarlyMessage> {
+        self.early.remove(&(epoch, offset))
+    }
+
+    /// Returns `true` if messages wait for others that have not come.
+    pub(in crate::channel) fn is_behind(&self) -> bool {
+        self.has_dropped || !self.early.is_empty()
+    }
+
+    /// The history was read up to this position. Returns, in their order, the messages that have no place in it: they were sent
+    /// in an earlier epoch. Those of other epochs that have come since the last look may be of a later one, and stay.
+    pub(in crate::channel) fn read_up_to(&mut self, top: Position) -> Vec<EarlyMessage> {
+        self.has_dropped = false;
+        let mut misplaced = Vec::new();
+        let early = std::mem::take(&mut self.early);
+        for ((epoch, offset), mut message) in early {
+            match &mut message {
+                _ if epoch == top.epoch && offset > top.offset => {}
+                // Delivered with what was read.
+                EarlyMessage::Other(_) if epoch == top.epoch => continue,
+                EarlyMessage::Other(other) if !other.is_overdue => other.is_overdue = true,
+                EarlyMessage::Own(_) | EarlyMessage::Other(_) => {
+                    misplaced.push(message);
+                    continue;
+                }
+            }
+            self.early.insert((epoch, offset), message);
+        }
+        misplaced
+    }
+
+    /// Takes all messages that wait.
+    pub(in crate::channel) fn take_all(&mut self) -> Vec<EarlyMessage> {
+        self.has_dropped = false;
+        std::mem::take(&mut self.early).into_values().collect()
+    }
+}
