@@ -195,6 +195,9 @@ impl Metrics for Exported {
             }
             ClusterEvent::Nodes(nodes) => gauge!(names::NODES).set(nodes as f64),
             ClusterEvent::Diverged => counter!(names::DIVERGENCES).increment(1),
+            ClusterEvent::HistoryAppended(messages) => counter!(names::HISTORY_APPENDED).increment(messages),
+            ClusterEvent::HistoryRead => counter!(names::HISTORY_READS).increment(1),
+            ClusterEvent::HistoryDetached => counter!(names::HISTORY_DETACHED).increment(1),
             ClusterEvent::NameTaken => counter!(names::NAMES_TAKEN).increment(1),
             // `ClusterEvent` is not exhaustive: events of later versions are not exported until they have a name here.
             _ => {}

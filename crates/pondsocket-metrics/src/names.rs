@@ -22,6 +22,7 @@
 //! | [`SOCKETS_CLOSED`] | `reason` |
 //! | [`WAITING`], [`WAITING_BYTES`] | `endpoint` |
 //! | [`BUS_UP`], [`BUS_CONNECTIONS`], [`BUS_RECEIVED`], [`BUS_QUEUED`], [`BUS_QUEUED_BYTES`], [`NODES`], [`DIVERGENCES`], [`NAMES_TAKEN`] | |
+//! | [`HISTORY_APPENDED`], [`HISTORY_READS`], [`HISTORY_DETACHED`] | |
 //! | [`BUS_DROPPED`] | `reason` |
 //! | [`BUS_GAPS`] | `cause` |
 //! | [`BUS_MALFORMED`], [`CLUSTER_EXCESS`] | `what` |
@@ -104,6 +105,12 @@ names! {
     describe_gauge NODES = "pondsocket_nodes", Count, "Other nodes that are alive.";
     describe_counter DIVERGENCES = "pondsocket_divergences_total", Count,
         "Times when two nodes disagreed about a channel and were repaired.";
+    describe_counter HISTORY_APPENDED = "pondsocket_history_appended_total", Count,
+        "Messages of this node that were appended to histories which nodes share.";
+    describe_counter HISTORY_READS = "pondsocket_history_reads_total", Count,
+        "Reads of shared histories: of channels that were opened, and after messages may have been lost.";
+    describe_counter HISTORY_DETACHED = "pondsocket_history_detached_total", Count,
+        "Times when a channel went on without the store of histories.";
     describe_counter NAMES_TAKEN = "pondsocket_node_names_taken_total", Count,
         "Times when another node ran under the name of this one.";
     describe_counter ERRORS = "pondsocket_errors_total", Count, "Unexpected failures.";

@@ -160,6 +160,9 @@ async fn cluster_events_are_counted() {
         ClusterEvent::Excess { what: Excess::Users, times: 3 },
         ClusterEvent::Nodes(2),
         ClusterEvent::NameTaken,
+        ClusterEvent::HistoryAppended(5),
+        ClusterEvent::HistoryRead,
+        ClusterEvent::HistoryDetached,
         ClusterEvent::Diverged,
     ] {
         exported.cluster(event);
@@ -174,6 +177,9 @@ async fn cluster_events_are_counted() {
     scraped.shows("pondsocket_nodes", "2").await;
     scraped.shows("pondsocket_node_names_taken_total", "1").await;
     scraped.shows("pondsocket_divergences_total", "1").await;
+    scraped.shows("pondsocket_history_appended_total", "5").await;
+    scraped.shows("pondsocket_history_reads_total", "1").await;
+    scraped.shows("pondsocket_history_detached_total", "1").await;
     exported.cluster(ClusterEvent::BusDown);
     scraped.shows("pondsocket_bus_up", "0").await;
 }

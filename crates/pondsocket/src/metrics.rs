@@ -356,6 +356,12 @@ pub enum ClusterEvent {
     Nodes(usize),
     /// Another node has this node's name. Other nodes ignore the users of the one that started first.
     NameTaken,
+    /// Messages of this node were appended to histories that nodes share.
+    HistoryAppended(u64),
+    /// A history that nodes share was read: its channel was opened here, or messages may have been lost.
+    HistoryRead,
+    /// The store of the bus does not answer: a channel goes on without it, in an epoch of its own.
+    HistoryDetached,
     /// Two nodes had different states of a channel, which has been repaired. A message was lost without notice, or there is a
     /// bug.
     Diverged,

@@ -304,6 +304,8 @@ pub enum NodeOutput {
     NodeDown(Arc<str>),
     /// Another incarnation of this node's name runs at the same time. Each such incarnation is reported once.
     NameConflict(NodeId),
+    /// Another node has begun the history of a channel anew.
+    HistoryRestarted(ChannelKey),
     /// The users of a node differ from its digest at the same version. That indicates a bug, or another process that
     /// publishes under the node's name. They are repaired.
     Diverged(ChannelKey),

@@ -248,6 +248,7 @@ impl TestCluster {
             Output::Node(NodeOutput::Excess { what, times }) => {
                 node.log.push(format!("excess {} {times}", what.as_str()))
             }
+            Output::Node(NodeOutput::HistoryRestarted(key)) => node.log.push(format!("restarted {}", key.channel)),
             Output::Node(NodeOutput::Diverged(key)) => node.log.push(format!("diverged {}", key.channel)),
         }
     }

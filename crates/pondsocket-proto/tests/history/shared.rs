@@ -203,7 +203,9 @@ impl Cluster {
                 world.channel.detach(epoch);
                 self.detached.push(epoch);
                 // The node gives up on what it has asked for.
-                (requests.clear(), answers.clear(), inbox.clear());
+                requests.clear();
+                answers.clear();
+                inbox.clear();
                 *is_to_read = true;
                 // Members learn when the store is back that they may have missed messages.
                 self.deliver(node);
@@ -243,11 +245,7 @@ impl Cluster {
         let Some(stored) = self.nodes[node].inbox.pop_front() else { return };
         let channel = &mut self.nodes[node].world.channel;
         for _ in 0..=usize::from(twice) {
-            if channel.is_detached() {
-                channel.deliver(stored.message.as_ref(), DeliveryPolicy::BROADCAST).expect("room");
-            } else {
-                channel.deliver_kept(stored.position, stored.message.as_ref(), DeliveryPolicy::BROADCAST);
-            }
+            channel.deliver_kept(stored.position, stored.message.as_ref(), DeliveryPolicy::BROADCAST);
         }
         self.deliver(node);
     }

@@ -101,7 +101,12 @@ fn digest() -> impl Strategy<Value = Body> {
 /// Messages of the types of our own nodes, which need not be about a channel.
 fn ours() -> BoxedStrategy<Body> {
     let verdict = select(vec![Verdict::Done, Verdict::NotFound, Verdict::Refused]);
-    let event = prop_oneof![Just(NodeEvent::Hello), Just(NodeEvent::Bye), node().prop_map(NodeEvent::Down)];
+    let event = prop_oneof![
+        Just(NodeEvent::Hello),
+        Just(NodeEvent::Bye),
+        Just(NodeEvent::HistoryRestarted),
+        node().prop_map(NodeEvent::Down),
+    ];
     prop_oneof![
         vec(channel_state(), 0..3).prop_map(Body::State),
         vec(key(), 0..4).prop_map(Body::Repair),

@@ -122,6 +122,7 @@ fn types_of_our_own_nodes() {
     let event = |event| encoded(Body::Node(event), "X_NODE", "__cluster__");
     assert_eq!(event(NodeEvent::Hello), json!({ "ev": "hello" }));
     assert_eq!(event(NodeEvent::Bye), json!({ "ev": "bye" }));
+    assert_eq!(event(NodeEvent::HistoryRestarted), json!({ "ev": "history" }));
     assert_eq!(event(NodeEvent::Down(node("web-2"))), json!({ "ev": "down", "who": ["web-2", 7] }));
 }
 

@@ -421,6 +421,7 @@ impl World {
             | Output::Node(NodeOutput::NodeUp(_))
             | Output::Node(NodeOutput::Excess { .. })
             | Output::Node(NodeOutput::NameConflict(_))
+            | Output::Node(NodeOutput::HistoryRestarted(_))
             | Output::Node(NodeOutput::Diverged(_)) => {}
         }
     }

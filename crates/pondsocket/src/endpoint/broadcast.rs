@@ -82,11 +82,18 @@ impl Broadcast<'_> {
                 return Ok(Delivery { local: 0, remote: self.publish_remote(message), position: None });
             };
             let policy = live.delivery_policy(event);
+            if live.asks_for_positions() && endpoint.node().is_some_and(|node| !node.has_room_to_append()) {
+                return Err(endpoint.refuse(name, NoRoom::QueueFull));
+            }
             // One step under the channel's lock, so that nodes get the messages of this channel in the order in which its
             // members here do.
             let sent = live.change(source.call.and_then(|call| call.flush_scope(&live)), |channel| {
                 let (local, position) = match channel.publish_kept(source.user, to, event, payload, policy)? {
-                    Some(Published { members, position }) => (members, Some(position)),
+                    // Other nodes get it from the store.
+                    Some(Published { members, position: None }) => {
+                        return Ok(Delivery { local: members, remote: Remote::Queued, position: None });
+                    }
+                    Some(Published { members, position }) => (members, position),
                     None => (channel.broadcast(to, text, policy)?, None),
                 };
                 let has_room = endpoint.node().is_none_or(|node| node.has_room());
@@ -105,11 +112,11 @@ impl Broadcast<'_> {
         }
     }
 
-    /// Opens a channel without members for a message that it keeps, so that later members get it. Not on a node among
-    /// others: it would know nothing of what the others send.
+    /// Opens a channel without members for a message that it keeps, so that later members get it. On a node among others only
+    /// if they share the history: it would know nothing of what the others send.
     fn open_history(&self) -> Option<Arc<Live>> {
         let Broadcast { endpoint, channel, to, event, .. } = self;
-        if endpoint.node().is_some() || matches!(to, LocalTarget::Users(_)) {
+        if endpoint.node().is_some_and(|node| !node.shares_histories()) || matches!(to, LocalTarget::Users(_)) {
             return None;
         }
         let lobby = endpoint.history_lobby(channel.as_str())?;
@@ -128,7 +135,7 @@ impl Broadcast<'_> {
         empty.forward(source.user, to, event, message.request_id, message.payload);
         let messages = empty.take_outbound().into_iter().filter_map(|outbound| match outbound {
             Outbound::Message(message) => Some(message),
-            Outbound::Change(_) => None,
+            Outbound::Change(_) | Outbound::Append(_) => None,
         });
         let key = endpoint.key(channel);
         let taken = messages.map(|message| node.publish_message(key.clone(), message));

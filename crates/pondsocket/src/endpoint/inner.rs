@@ -126,6 +126,20 @@ impl EndpointInner {
         self.node()?.subscribe(self.key(channel))
     }
 
+    /// Opens a channel whose history other nodes share. Returns a future if the history is yet to be read from the store: a
+    /// join handler is told what a client has missed.
+    pub(crate) fn open_history(&self, channel: &ChannelName) -> Option<BoxFuture<'static, ()>> {
+        let node = self.node().filter(|node| node.shares_histories())?;
+        // The channel belongs to the lobby that accepts its first join: usually the first one that matches.
+        let (_, _, lobby) = self.lobby_for(channel.as_str(), 0).filter(|(_, _, lobby)| lobby.keeps_history())?;
+        let live = self.hub.get_or_create(channel, &lobby);
+        if !live.is_loading() {
+            return None;
+        }
+        let node = Arc::clone(node);
+        Some(Box::pin(async move { node.loaded(|| live.is_loading()).await }))
+    }
+
     /// The name of a channel of this endpoint among nodes.
     pub(crate) fn key(&self, channel: &ChannelName) -> ChannelKey {
         ChannelKey { endpoint: Arc::clone(&self.name_among_nodes), channel: channel.clone() }

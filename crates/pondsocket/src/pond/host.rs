@@ -2,16 +2,17 @@
 
 use std::sync::{Arc, Weak};
 
-use pondsocket_proto::channel::{RemoteChange, RemoteMember};
+use pondsocket_proto::channel::{RemoteChange, RemoteMember, StoredMessages};
 use pondsocket_proto::cluster::message::UserMessageRef;
 use pondsocket_proto::cluster::{Command, Verdict};
 use pondsocket_proto::id::{ChannelName, UserId};
+use pondsocket_proto::position::{Epoch, Position};
 
 use crate::channel::Channel;
 use crate::channel::error::MemberError;
-use crate::cluster::node::Host;
+use crate::cluster::node::{HistoryHost, HistoryState, Host, Instance};
 use crate::context::LeaveReason;
-use crate::endpoint::{EndpointInner, Leave};
+use crate::endpoint::{EndpointInner, Leave, Live};
 use crate::engine::live::AtOnce;
 use crate::metrics::Limit;
 use crate::user::User;
@@ -84,11 +85,59 @@ impl Host for EndpointHost {
     }
 }
 
+impl HistoryHost for EndpointHost {
+    fn deliver_kept(&self, channel: &str, position: Position, message: UserMessageRef<'_>) -> bool {
+        let live = self.0.upgrade().and_then(|endpoint| endpoint.hub.get(channel));
+        match live {
+            Some(live) if live.shared_position().is_some() => {
+                live.deliver_kept(position, message, live.delivery_policy(message.event))
+            }
+            // This node keeps no history of the channel, or has not opened it.
+            Some(_) => {
+                self.deliver(channel, message);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn place(&self, of: &Instance, number: u64, position: Option<Position>) -> bool {
+        self.live(of).is_some_and(|live| live.place(number, position))
+    }
+
+    fn load(&self, of: &Instance, seen: Epoch, stored: StoredMessages<'_>) -> bool {
+        let Some(live) = self.live(of) else { return false };
+        let (gap, is_behind) = live.load(seen, stored);
+        if let Some(reason) = gap {
+            let channel = of.channel.as_str();
+            tracing::warn!(target: "pondsocket::channel", channel, %reason, "messages of other nodes are lost");
+        }
+        is_behind
+    }
+
+    fn detach(&self, of: &Instance, epoch: Epoch) {
+        if let Some(live) = self.live(of) {
+            live.detach(epoch);
+        }
+    }
+
+    fn history(&self, of: &Instance) -> Option<HistoryState> {
+        let live = self.live(of)?;
+        let (position, is_detached) = live.shared_position()?;
+        Some(HistoryState { position, is_loading: live.is_loading(), is_detached })
+    }
+}
+
 impl EndpointHost {
     /// Lets the node of the server reach the channels of a new endpoint, if there is a node.
     pub(crate) fn serve(endpoint: &Arc<EndpointInner>) {
         if let Some(node) = endpoint.node() {
             node.add_host(&endpoint.name_among_nodes, Arc::new(EndpointHost(Arc::downgrade(endpoint))));
         }
+    }
+
+    /// The live channel, if it is still this instance.
+    fn live(&self, of: &Instance) -> Option<Arc<Live>> {
+        self.0.upgrade()?.hub.get(of.channel.as_str()).filter(|live| live.serial == of.serial)
     }
 }

@@ -4,6 +4,7 @@
 mod faults;
 mod foreign_nodes;
 mod grace;
+mod histories;
 mod incarnations;
 mod joining;
 mod limits;

@@ -1,6 +1,6 @@
 //! Messages between users of different nodes.
 
-use pondsocket::{Error, History, JoinContext, Remote};
+use pondsocket::Remote;
 use serde_json::json;
 
 use crate::{Node, eventually, pair};
@@ -67,40 +67,6 @@ async fn a_message_for_users_here_alone_is_not_published() {
     eventually("bob is known", || one.channel("/plain/1").member_count() == 2).await;
     let sent = one.channel("/plain/1").broadcast_to(["ada"], "psst", &json!({})).expect("sent");
     assert_eq!((sent.local, sent.remote), (1, Remote::None));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_node_keeps_the_messages_of_all_nodes_at_positions_of_its_own() {
-    let (_hub, one, two) = pair().await;
-    for node in [&one, &two] {
-        let lobby = node.endpoint.create_channel("/kept/:room", async |ctx: JoinContext| Ok::<_, Error>(ctx.accept()));
-        lobby.history(History::new());
-    }
-    let (ada, mut adas) = one.join("ada", "/kept/1").await;
-    let (_bob, mut bobs) = two.join("bob", "/kept/1").await;
-    let members = |node: &Node| node.channel("/kept/1").member_count();
-    eventually("both are known", || members(&one) == 2 && members(&two) == 2).await;
-    let start = one.channel("/kept/1").position().expect("a position");
-    for (number, node) in (1..).zip([&one, &two, &one]) {
-        node.channel("/kept/1").broadcast("said", &json!({ "n": number })).expect("sent");
-        for room in [&mut adas, &mut bobs] {
-            assert_eq!(room.next("said").await.expect("received")["n"], number);
-        }
-    }
-    drop((adas, ada));
-    let resume = json!({ "$resume": start });
-    let ada = one.connect("ada").await;
-    let mut adas = ada.join("/kept/1", resume.clone()).await.expect("let in");
-    for number in 1..4 {
-        assert_eq!(adas.next("said").await.expect("replayed")["n"], number);
-    }
-    // Another node has an epoch of its own: it cannot know what the client has received, and says so.
-    let ada = two.connect("ada").await;
-    let mut adas = ada.join("/kept/1", resume).await.expect("let in");
-    adas.assert_silence().await;
-    let epochs = [&one, &two].map(|node| node.channel("/kept/1").position().expect("a position"));
-    assert_ne!(epochs[0].epoch, epochs[1].epoch);
-    assert_eq!(epochs.map(|position| position.offset), [3, 3]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,6 +54,11 @@ impl<R> Channel<R> {
         Channel { shared: Some(Box::new(SharedOrder::new())), ..self.with_history(ring) }
     }
 
+    /// Returns `true` if other nodes share the history.
+    pub fn shares_history(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// Returns `true` if joins have to wait, because the history is yet to be read from the store.
     pub fn is_loading(&self) -> bool {
         self.stage() == Some(SharedStage::Loading)
@@ -75,7 +80,7 @@ impl<R> Channel<R> {
     }
 
     /// Returns `true` if the store gives the positions.
-    pub(super) fn asks_for_positions(&self) -> bool {
+    pub fn asks_for_positions(&self) -> bool {
         self.stage().is_some_and(|stage| stage != SharedStage::Detached)
     }
 
@@ -130,6 +135,11 @@ impl<R> Channel<R> {
 
     /// Delivers a message of another node at its position, once those ahead of it have come.
     pub fn deliver_kept(&mut self, position: Position, message: UserMessageRef<'_>, policy: DeliveryPolicy) {
+        if self.is_detached() {
+            // Its position is of the history that the other nodes share.
+            let other = EarlyMessage::Other(Box::new(OtherMessage::new(message, policy, 0)));
+            return self.deliver_misplaced(vec![other]);
+        }
         let Some(shared) = &mut self.shared else { return };
         let ring = self.history.as_deref();
         let is_repeated = ring.is_some_and(|ring| {
@@ -396,8 +406,11 @@ impl<R> Channel<R> {
 
     /// The audience of a message that is appended ahead of the joins of some connections. Their slots may still be those of
     /// other connections, which are not to be left out.
-    fn audience_without(&self, to: &LocalTarget, joining: &[Slot]) -> (Audience<R>, usize) {
-        let (audience, members) = self.audience(to);
+    fn audience_without(&self, to: &model::Target, joining: &[Slot]) -> (Audience<R>, usize) {
+        let (audience, members) = self.audience(&match to {
+            model::Target::ExceptUser(user) => LocalTarget::ExceptUser(user.clone()),
+            _ => LocalTarget::All,
+        });
         let audience = match audience {
             Audience::Except(seats) if !joining.is_empty() => {
                 let seated = seats.as_slice().iter().filter(|slot| !joining.contains(slot)).copied();
@@ -413,10 +426,10 @@ impl OtherMessage {
     fn new(message: UserMessageRef<'_>, policy: DeliveryPolicy, age: u64) -> OtherMessage {
         let UserMessageRef { from, event, payload, to, .. } = message;
         let (to, is_to_all) = match to {
-            model::Target::ExceptUser(user) => (LocalTarget::ExceptUser(user.clone()), false),
+            model::Target::ExceptUser(_) => (to.clone(), false),
             // The excluded connection is on the node of the sender.
-            model::Target::ExceptConnection(()) => (LocalTarget::All, false),
-            model::Target::All | model::Target::Users(_) => (LocalTarget::All, true),
+            model::Target::ExceptConnection(()) => (model::Target::All, false),
+            model::Target::All | model::Target::Users(_) => (model::Target::All, true),
         };
         OtherMessage {
             to,

@@ -78,7 +78,7 @@ impl Ring {
         for SavedMessage { text, age, except } in messages {
             // Each is appended at its own time. Time does not go back.
             ring.now = ring.now.max(at(age));
-            ring.append(text.as_bytes(), policy(&text), except.map(Exclusion::User));
+            ring.append(text.as_bytes(), policy(&text), except.map(Exclusion::User), 0);
         }
         ring.advance(now);
         (ring.used_at, ring.lingers_until) = (at(unused_for), now.saturating_add(lingers_for.saturating_sub(ago)));
@@ -122,7 +122,7 @@ mod tests {
             for (length, pause) in steps {
                 now += pause;
                 ring.advance(now);
-                ring.append("x".repeat(length).as_bytes(), DeliveryPolicy::BROADCAST, None);
+                ring.append("x".repeat(length).as_bytes(), DeliveryPolicy::BROADCAST, None, 0);
             }
             ring.linger();
             let mut restored = restore(rules, ring.save(), begin, ago).expect("it goes on");
@@ -164,7 +164,7 @@ mod tests {
         let mut ring = Ring::new(rules(8, 1000, Some("_pos")), Epoch::new(7));
         for n in 0..count {
             ring.advance(n * 100);
-            ring.append(n.to_string().as_bytes(), DeliveryPolicy::BROADCAST, None);
+            ring.append(n.to_string().as_bytes(), DeliveryPolicy::BROADCAST, None, 0);
         }
         ring.save()
     }
@@ -185,7 +185,7 @@ mod tests {
         let mut ring = Ring::new(rules(8, 1000, None), Epoch::new(7));
         let user = UserId::new("ada").expect("valid");
         let connection = Exclusion::Connection(user.clone(), Slot(0), ConnectionId::from_u128(1));
-        ring.append(b"a", DeliveryPolicy::BROADCAST, Some(connection));
+        ring.append(b"a", DeliveryPolicy::BROADCAST, Some(connection), 0);
         assert_eq!(ring.save().messages[0].except, Some(user));
     }
 }

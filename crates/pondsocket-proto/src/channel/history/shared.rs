@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::channel::{DeliveryPolicy, LocalTarget};
+use crate::channel::DeliveryPolicy;
+use crate::model::Target;
 use crate::position::{Epoch, Position};
 use crate::wire::Object;
 
@@ -44,7 +45,8 @@ pub(in crate::channel) enum EarlyMessage {
 /// A message of another node.
 #[derive(Debug)]
 pub(in crate::channel) struct OtherMessage {
-    pub(in crate::channel) to: LocalTarget,
+    /// All, or all but one user.
+    pub(in crate::channel) to: Target,
     /// The sender, which a replay leaves out, unless the message goes to all.
     pub(in crate::channel) from: Option<String>,
     pub(in crate::channel) event: String,

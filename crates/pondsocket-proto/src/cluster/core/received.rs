@@ -79,6 +79,10 @@ impl Core {
         }
         match (message.channel, message.body) {
             (Some(channel), Body::UserMessage(message)) => self.deliver(channel, message),
+            // Whoever has begun it anew, the store knows.
+            (Some(channel), Body::Node(NodeEvent::HistoryRestarted)) => {
+                self.context.output(NodeOutput::HistoryRestarted(channel));
+            }
             (channel, body) if !self.membership.counts(&ext.node) => self.receive_of_contender(ext, channel, &body),
             (None, Body::Node(event)) => self.node_event(&ext.node, event),
             (None, Body::State(states)) => states.into_iter().for_each(|state| self.take_state(&ext.node, state)),
@@ -112,7 +116,7 @@ impl Core {
     fn node_event(&mut self, from: &NodeId, event: NodeEvent) {
         let transitions = match event {
             // The caller has passed it to the membership before, as the sign of liveness that it is.
-            NodeEvent::Hello => return,
+            NodeEvent::Hello | NodeEvent::HistoryRestarted => return,
             NodeEvent::Bye => {
                 self.orphans.disinherit(from);
                 self.membership.leave(&mut self.context, from)

@@ -123,6 +123,7 @@ impl Sent<'_> {
         let event = match self.keys.scalar(Key::Event).text("ext.ev")? {
             "hello" => NodeEvent::Hello,
             "bye" => NodeEvent::Bye,
+            "history" => NodeEvent::HistoryRestarted,
             "down" => {
                 let text = self.text(Key::Who).ok_or(read::kind("ext.who"))?;
                 let (name, incarnation): (Scalar<'_>, Scalar<'_>) = read::shaped(text, "ext.who")?;
@@ -216,6 +217,7 @@ fn write_body(fields: &mut ObjectWriter<'_>, body: &Body) {
         }
         Body::Node(NodeEvent::Hello) => fields.text("ev", "hello"),
         Body::Node(NodeEvent::Bye) => fields.text("ev", "bye"),
+        Body::Node(NodeEvent::HistoryRestarted) => fields.text("ev", "history"),
         Body::Node(NodeEvent::Down(node)) => {
             fields.text("ev", "down");
             fields.field("who", |out| write_node(out, node));

@@ -6,6 +6,7 @@
 mod decode;
 mod encode;
 mod ext;
+pub mod kept;
 mod malformed;
 mod read;
 mod received;
@@ -235,6 +236,8 @@ pub enum NodeEvent {
     Bye,
     /// The lease of this node has expired.
     Down(NodeId),
+    /// The sender has begun the history of the channel anew.
+    HistoryRestarted,
 }
 
 /// The additions of our own nodes to a message. Foreign nodes ignore them.

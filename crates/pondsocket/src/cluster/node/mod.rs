@@ -12,6 +12,7 @@
 //! holds no lock then.
 
 mod clock;
+mod history;
 mod lease;
 mod queue;
 mod sender;
@@ -25,8 +26,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{Outbound, RemoteChange, RemoteMember};
-use pondsocket_proto::cluster::message::{Body, Envelope, Ext, UserMessage, UserMessageRef, short};
+use pondsocket_proto::channel::{HistoryRules, Outbound, RemoteChange, RemoteMember};
+use pondsocket_proto::cluster::message::{Body, Envelope, Ext, NodeEvent, UserMessage, UserMessageRef, short};
 use pondsocket_proto::cluster::{
     Answer, ChannelKey, ClusterRequest, Command, Core, Input, NodeId, NodeOutput, Output, Settings, Topics, Verdict,
 };
@@ -41,7 +42,10 @@ use crate::engine::sync::Mutex;
 use crate::metrics::Meter;
 use crate::options::Options;
 
+pub(crate) use history::{HistoryHost, HistoryState, Instance};
+
 use clock::Clock;
+use history::SharedHistories;
 use queue::{PublishKind, PublishQueue, QueuedPublish};
 use task::Tasks;
 
@@ -64,7 +68,7 @@ fn settings(node: NodeId, topics: Topics, options: &Options) -> Settings {
 }
 
 /// The channels of one endpoint, for the node. No method waits.
-pub(crate) trait Host: Send + Sync {
+pub(crate) trait Host: HistoryHost + Send + Sync {
     /// Changes the members on other nodes that a channel shows, if it is still the same instance of the channel.
     fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<RemoteChange>);
     /// Delivers a message of another node to the members here.
@@ -111,6 +115,8 @@ pub(crate) struct Node {
     renewal_due: Notify,
     /// The names of the other live nodes, for the application.
     peers: Mutex<Vec<Arc<str>>>,
+    /// The histories that are shared with other nodes.
+    histories: SharedHistories,
     meter: Meter,
     /// `true` once the core has published that this node stops.
     has_stopped: watch::Sender<bool>,
@@ -155,6 +161,7 @@ impl Node {
             down_since: Mutex::new(Some(born)),
             renewal_due: Notify::new(),
             peers: Mutex::default(),
+            histories: SharedHistories::default(),
             meter,
             has_stopped: watch::Sender::new(false),
             tasks: OnceLock::new(),
@@ -201,6 +208,18 @@ impl Node {
     /// Registers the channels of an endpoint, by its pattern without leading slashes.
     pub(crate) fn add_host(&self, endpoint: &Arc<str>, host: Arc<dyn Host>) {
         self.hosts.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(endpoint), host);
+    }
+
+    /// The channels of an endpoint.
+    fn host(&self, endpoint: &str) -> Option<Arc<dyn Host>> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).get(endpoint).cloned()
+    }
+
+    /// Returns `true` if messages for users may have the short form.
+    fn may_shorten(&self) -> bool {
+        // Relaxed: no other data belongs to the flag. A message may be published in the short form while the first one
+        // of a foreign node is read, as it may be published just before.
+        self.may_shorten.load(Ordering::Relaxed) && self.has_identity()
     }
 
     /// Returns the sink for the changes in the channels of an endpoint.
@@ -344,12 +363,7 @@ impl Node {
         let number = self.published.fetch_add(1, Ordering::Relaxed);
         let identity = self.identity();
         let mut data = Vec::with_capacity(USUAL_SIZE);
-        // Relaxed: no other data belongs to the flag. A message may be published in the short form while the first one
-        // of a foreign node is read, as it may be published just before.
-        if self.may_shorten.load(Ordering::Relaxed)
-            && self.has_identity()
-            && short::write(&mut data, &identity.source, &format!("{number:x}"), &channel, &message)
-        {
+        if self.may_shorten() && short::write(&mut data, &identity.source, &format!("{number:x}"), &channel, &message) {
             let publish = Publish::new(topic, data);
             let entry = QueuedPublish { publish, kind: PublishKind::Message, at: now, unsigned: None };
             let taken = self.queue.lock().push(entry);
@@ -369,6 +383,22 @@ impl Node {
         // Also after a refusal: the sender task counts it, because a channel may be locked here.
         self.queued.notify_one();
         taken
+    }
+
+    /// Tells other nodes that the history of a channel has begun anew.
+    fn announce_restart(&self, channel: &ChannelKey) {
+        let (identity, now) = (self.identity(), self.clock.now());
+        let number = self.published.fetch_add(1, Ordering::Relaxed);
+        let envelope = Envelope {
+            id: format!("{}-m{number}", identity.source).into(),
+            source: Arc::clone(&identity.source),
+            channel: Some(channel.clone()),
+            timestamp: now,
+            body: Body::Node(NodeEvent::HistoryRestarted),
+            ext: Some(Ext::new(identity.id.clone())),
+        };
+        self.enqueue(self.topics.channel(channel), envelope, PublishKind::State, now);
+        self.queued.notify_one();
     }
 
     /// Queues a message. Until this incarnation has its number, the message is kept beside its text to be signed anew.
@@ -463,7 +493,17 @@ impl Replication for ChannelReplication {
         self.node.handle_now([Input::Opened { channel: self.key(channel), instance, grace }]);
     }
 
-    fn replicate(&self, channel: &ChannelName, what: Vec<Outbound>) {
+    fn open_history(&self, channel: &ChannelName, instance: u64, grace: u64, rules: &Arc<HistoryRules>) -> bool {
+        let shares = self.node.shares_histories();
+        if shares {
+            // It is open for other nodes from now on, so that its topic stays subscribed.
+            self.opened(channel, instance, grace);
+            self.node.open_history(self.key(channel), instance, rules);
+        }
+        shares
+    }
+
+    fn replicate(&self, channel: &ChannelName, instance: u64, what: Vec<Outbound>) {
         for outbound in what {
             let channel = self.key(channel);
             match outbound {
@@ -471,11 +511,13 @@ impl Replication for ChannelReplication {
                 // The sender has checked that there is room. If there is none any more, the message is counted as
                 // dropped.
                 Outbound::Message(message) => drop(self.node.publish_message(channel, message)),
+                Outbound::Append(message) => self.node.append(channel, instance, message),
             }
         }
     }
 
     fn closed(&self, channel: &ChannelName, instance: u64) {
+        self.node.close_history(&self.key(channel), instance);
         self.node.handle_now([Input::Closed { channel: self.key(channel), instance }]);
     }
 }

@@ -58,6 +58,6 @@ fn count_dropped(node: &Node, dropped: [(BusDrop, u64); 2]) {
 }
 
 /// Returns `true` if the bus may take the same message later.
-fn is_passing(kind: BusErrorKind) -> bool {
+pub(super) fn is_passing(kind: BusErrorKind) -> bool {
     !matches!(kind, BusErrorKind::TooBig | BusErrorKind::NoPerm | BusErrorKind::Config)
 }

@@ -3,13 +3,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use pondsocket_proto::cluster::message::{Envelope, Malformed, ReceivedMessage, UserMessageRef};
-use pondsocket_proto::cluster::{Admission, Bus as BusInput, Input, NodeOutput, Verdict};
+use pondsocket_proto::cluster::message::{Envelope, MAX_NAME, Malformed, ReceivedMessage, UserMessageRef};
+use pondsocket_proto::cluster::{Admission, Bus as BusInput, ChannelKey, Input, NodeOutput, Verdict};
+use pondsocket_proto::id::ChannelName;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::{Host, Node, lease, sender};
+use super::{Host, Node, history, lease, sender};
 use crate::cluster::{BusEvent, BusEvents, BusSink, Lost, SinkLimits, Stop, Stopper, Topic};
 use crate::engine::sync::Mutex;
 use crate::metrics::ClusterEvent;
@@ -25,7 +26,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 pub(super) struct Tasks {
     stopper: Stopper,
     bus: Mutex<Option<JoinHandle<()>>>,
-    others: [JoinHandle<()>; 3],
+    others: Vec<JoinHandle<()>>,
 }
 
 impl Tasks {
@@ -33,11 +34,15 @@ impl Tasks {
         let (sink, events) = BusSink::new(SinkLimits::default());
         let (stopper, stop) = Stop::new();
         let bus = runtime.spawn(run_bus(Arc::clone(node), sink, stop));
-        let others = [
+        let mut others = vec![
             runtime.spawn(run(Arc::clone(node), events)),
             runtime.spawn(sender::run(Arc::clone(node))),
             runtime.spawn(lease::run(Arc::clone(node))),
         ];
+        if node.shares_histories() {
+            others.push(runtime.spawn(history::run_appends(Arc::clone(node))));
+            others.push(runtime.spawn(history::run_reads(Arc::clone(node))));
+        }
         Tasks { stopper, bus: Mutex::new(Some(bus)), others }
     }
 
@@ -57,7 +62,7 @@ impl Tasks {
             node.stopped().await;
             // The `Bye` is in the queue. While the bus is down it cannot be sent, and the lease would expire in any
             // case.
-            while node.is_up() && node.queue.lock().depth().0 > 0 {
+            while node.is_up() && (node.queue.lock().depth().0 > 0 || node.has_appends()) {
                 sleep(Duration::from_millis(5)).await;
             }
             lease::release(node).await;
@@ -112,9 +117,15 @@ async fn run(node: Arc<Node>, mut events: BusEvents) {
         let stops = inputs.iter().any(|input| matches!(input, Input::Stop));
         let has_new_subscriptions =
             batch.iter().any(|event| matches!(event, BusEvent::Subscribed { .. } | BusEvent::Down { .. }));
+        // A history that was read before its topic was subscribed lacks what was appended between the two.
+        let lost = match node.shares_histories() {
+            true => batch.iter().filter_map(lost_topics).collect(),
+            false => Vec::new(),
+        };
         node.handle(inputs, &batch);
         batch.clear();
         // After the core has handled them: a join that wakes up asks the core.
+        lost.iter().for_each(|lost| node.reread(lost));
         if has_new_subscriptions {
             node.subscriptions_changed.notify_waiters();
         }
@@ -261,8 +272,16 @@ impl Node {
     /// Delivers a message of another node to the users of a channel here, if the channel is open.
     fn deliver<'a>(&self, endpoint: &str, channel: &str, message: UserMessageRef<'a>, hosts: &mut Hosts<'_>) {
         self.count(ClusterEvent::Received);
-        if let Some(host) = hosts.get(endpoint) {
-            host.deliver(channel, message);
+        let Some(host) = hosts.get(endpoint) else { return };
+        match message.position {
+            None => host.deliver(channel, message),
+            Some(position) => {
+                if host.deliver_kept(channel, position, message)
+                    && let Ok(channel) = ChannelName::new(channel, MAX_NAME)
+                {
+                    self.read_soon(&ChannelKey { endpoint: endpoint.into(), channel });
+                }
+            }
         }
     }
 
@@ -293,6 +312,7 @@ impl Node {
                 tracing::debug!(target: "pondsocket::cluster", what = what.as_str(), times, "state of another node is over a limit");
                 self.count(ClusterEvent::Excess { what, times });
             }
+            NodeOutput::HistoryRestarted(channel) => self.reread(&Lost::Topics(vec![self.topics.channel(&channel)])),
             NodeOutput::RenewLease => self.renewal_due.notify_one(),
             NodeOutput::NodeUp(name) => {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "node joined");
@@ -327,6 +347,15 @@ impl Node {
         // Released before application code runs.
         drop(peers);
         self.count(ClusterEvent::Nodes(count));
+    }
+}
+
+/// The topics whose messages may be lost, or were not received until now.
+fn lost_topics(event: &BusEvent) -> Option<Lost> {
+    match event {
+        BusEvent::Subscribed { topics, .. } => Some(Lost::Topics(topics.clone())),
+        BusEvent::Gap { lost, .. } => Some(lost.clone()),
+        _ => None,
     }
 }
 

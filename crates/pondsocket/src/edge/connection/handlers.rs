@@ -9,7 +9,7 @@ use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::{ClientText, Resume, take_resume};
 use tokio::time::Instant;
-use tracing::debug_span;
+use tracing::{Span, debug_span};
 
 use super::running::{HandlerTask, RunningHandler, TaskKind};
 use super::session::{Session, fresh_request_id};
@@ -88,10 +88,26 @@ impl Session {
         Some(HandlerTask { kind: TaskKind::Event { call, future }, started, span })
     }
 
-    fn start_join(&mut self, id: SubscriptionId, request_id: Arc<str>, mut payload: Arc<str>) -> Option<HandlerTask> {
+    fn start_join(&mut self, id: SubscriptionId, request_id: Arc<str>, payload: Arc<str>) -> Option<HandlerTask> {
         if self.acknowledge_again(id, &(&*request_id).into()) {
             return None;
         }
+        let name = &self.subscriptions.get(id)?.name;
+        match self.endpoint.open_history(name) {
+            Some(history) => {
+                let kind = TaskKind::Loading { request_id, payload, history, since: Instant::now() };
+                Some(HandlerTask { kind, started: None, span: Span::current() })
+            }
+            None => self.start_join_handler(id, request_id, payload),
+        }
+    }
+
+    fn start_join_handler(
+        &mut self,
+        id: SubscriptionId,
+        request_id: Arc<str>,
+        mut payload: Arc<str>,
+    ) -> Option<HandlerTask> {
         let name = self.subscriptions.get(id)?.name.clone();
         // Before anybody sees the payload.
         let history = self.take_resume(name.as_str(), &mut payload);
@@ -271,6 +287,14 @@ impl Session {
                     }
                 }
             }
+            TaskKind::Loading { request_id, payload, history, .. } => {
+                if history.as_mut().poll(cx).is_pending() {
+                    return Some(task);
+                }
+                let (request_id, payload) = (Arc::clone(request_id), Arc::clone(payload));
+                let task = self.start_join_handler(id, request_id, payload)?;
+                return self.advance(id, task, cx);
+            }
             TaskKind::Opening { topic, .. } => {
                 if topic.as_mut().poll(cx).is_pending() {
                     return Some(task);
@@ -301,9 +325,13 @@ impl Session {
     }
 
     fn expire(&mut self, id: SubscriptionId, task: HandlerTask) {
-        if !task.kind.is_handler() {
+        match task.kind {
             // A repeat whose message is still being handled is dropped: the client may send it once more.
-            return self.finish_opening(id, task);
+            TaskKind::Opening { .. } | TaskKind::Repeat { .. } => return self.finish_opening(id, task),
+            TaskKind::Loading { request_id, .. } => {
+                return self.finish_join(id, &request_id, Component::JoinHandler, None, Err(TimedOut.into()));
+            }
+            _ => {}
         }
         let Some(name) = self.subscriptions.get(id).map(|subscription| subscription.name.clone()) else { return };
         let span = task.span.clone();
@@ -313,7 +341,7 @@ impl Session {
             TaskKind::Event { call, .. } => (Some(call.message.event()), self.event_pattern(call)),
             TaskKind::Join { .. } => (None, self.channel_pattern(name.as_str())),
             TaskKind::Leave { lobby, .. } => (None, Some(lobby.pattern.as_str().into())),
-            TaskKind::Opening { .. } | TaskKind::Repeat { .. } => (None, None),
+            TaskKind::Opening { .. } | TaskKind::Loading { .. } | TaskKind::Repeat { .. } => (None, None),
         };
         tracing::warn!(
             target: "pondsocket::handler",
@@ -337,7 +365,7 @@ impl Session {
                 self.endpoint.finish_leave(of, lobby, task.started, &Err(TimedOut.into()));
             }
             // No handlers of the application.
-            TaskKind::Opening { .. } | TaskKind::Repeat { .. } => {}
+            TaskKind::Opening { .. } | TaskKind::Loading { .. } | TaskKind::Repeat { .. } => {}
         }
     }
 }

@@ -19,6 +19,9 @@ use crate::lobby::LobbyInner;
 /// The longest time for which a join waits for the subscription of its channel's topic. Afterwards it proceeds without.
 const SUBSCRIBE_WAIT: Duration = Duration::from_millis(250);
 
+/// The longest time for which a join waits for the history of its channel. Long before that a channel goes on without the store.
+const LOAD_WAIT: Duration = Duration::from_secs(5);
+
 /// A handler that was pending after its first poll.
 pub(super) struct RunningHandler {
     pub(super) subscription: SubscriptionId,
@@ -38,6 +41,13 @@ pub(super) struct HandlerTask {
 }
 
 pub(super) enum TaskKind {
+    /// A join whose handler starts when the history of the channel was read. `since` is the begin of the wait for that.
+    Loading {
+        request_id: Arc<str>,
+        payload: Arc<str>,
+        history: BoxFuture<'static, ()>,
+        since: Instant,
+    },
     Join {
         request_id: Arc<str>,
         future: HandlerFuture<JoinContext, Arc<EndpointInner>>,
@@ -68,18 +78,19 @@ pub(super) enum TaskKind {
 impl TaskKind {
     /// Returns whether this decides about a join.
     pub(super) fn is_join(&self) -> bool {
-        matches!(self, TaskKind::Join { .. } | TaskKind::Opening { .. })
+        matches!(self, TaskKind::Join { .. } | TaskKind::Opening { .. } | TaskKind::Loading { .. })
     }
 
     /// Returns whether this runs code of the application.
     pub(super) fn is_handler(&self) -> bool {
-        !matches!(self, TaskKind::Opening { .. } | TaskKind::Repeat { .. })
+        !matches!(self, TaskKind::Opening { .. } | TaskKind::Loading { .. } | TaskKind::Repeat { .. })
     }
 
     /// The deadline, if it is another one than that of handlers.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             TaskKind::Opening { since, .. } => Some(*since + SUBSCRIBE_WAIT),
+            TaskKind::Loading { since, .. } => Some(*since + LOAD_WAIT),
             _ => None,
         }
     }

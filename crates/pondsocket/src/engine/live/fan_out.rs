@@ -113,7 +113,7 @@ impl<'a, R: Recipient> Encodings<'a, R> {
         let recipients = self.plan.private.iter().filter(|private| private.to.framing() == framing);
         let private = |piece: &Piece| match piece {
             Piece::Private(op) => Some(*op),
-            Piece::Shared(..) | Piece::Replay(..) | Piece::FlushMarker(_) => None,
+            Piece::Shared(..) | Piece::Replay(..) | Piece::FlushMarker(_) | Piece::Gap(..) => None,
         };
         let mut ops: Vec<_> = recipients.flat_map(|of| of.pieces.iter().filter_map(private)).collect();
         ops.sort_unstable();

@@ -92,8 +92,11 @@ pub(crate) trait Replication: Send + Sync {
     /// Notes that a channel has got its first member. `instance` is the number of the channel's current instance, `grace` its
     /// presence grace in milliseconds.
     fn opened(&self, channel: &ChannelName, instance: u64, grace: u64);
+    /// Opens the history of a channel that is about to be created. Returns `true` if other nodes share it: then the channel
+    /// counts as opened.
+    fn open_history(&self, channel: &ChannelName, instance: u64, grace: u64, rules: &Arc<HistoryRules>) -> bool;
     /// Passes its changes on to other nodes, in order.
-    fn replicate(&self, channel: &ChannelName, what: Vec<Outbound>);
+    fn replicate(&self, channel: &ChannelName, instance: u64, what: Vec<Outbound>);
     /// Notes that this instance of the channel has ended.
     fn closed(&self, channel: &ChannelName, instance: u64);
 }

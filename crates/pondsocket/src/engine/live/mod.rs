@@ -20,6 +20,7 @@ mod flush;
 mod interfaces;
 #[cfg(all(test, pond_loom))]
 mod model;
+mod shared;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,7 +163,8 @@ impl<R> Core<R> {
     /// Returns `true` if nobody needs the channel any more: it has no member, delivers nothing, and keeps nothing.
     fn is_over(&self) -> bool {
         let keeps = self.channel.history().is_some_and(Ring::is_needed);
-        !keeps && self.channel.local_members().member_count() == 0
+        let waits = self.channel.is_loading() || self.channel.awaits_positions();
+        !keeps && !waits && self.channel.local_members().member_count() == 0
     }
 
     fn after_change(&mut self) -> QueueState {
@@ -173,7 +175,7 @@ impl<R> Core<R> {
 
     /// Returns `true` if nothing is on its way to any member.
     fn is_quiet(&self) -> bool {
-        self.token.is_some() && !self.channel.has_queued()
+        self.token.is_some() && !self.channel.has_queued() && !self.channel.awaits_positions()
     }
 }
 
@@ -189,10 +191,14 @@ impl<L: Rules> LiveChannel<L> {
         if replication.is_some() {
             channel = channel.replicated();
         }
-        let mut history = None;
+        let serial = ids::serial();
+        let (mut history, mut replicated) = (None, false);
         if let Some(rules) = lobby.history() {
+            replicated =
+                replication.as_ref().is_some_and(|replication| replication.open_history(&name, serial, &rules));
             // The lower half of a random number: an epoch has 32 bits.
-            channel = channel.with_history(Ring::new(rules, Epoch::new(ids::fresh() as u32)));
+            let ring = Ring::new(rules, Epoch::new(ids::fresh() as u32));
+            channel = if replicated { channel.with_shared_history(ring) } else { channel.with_history(ring) };
             histories.start();
             history = Some(histories.account());
         }
@@ -204,13 +210,13 @@ impl<L: Rules> LiveChannel<L> {
             charge: Charge::new(memory),
             delivering: 0,
             closed: false,
-            replicated: false,
+            replicated,
             history,
             ghosts: histories.ghost_account(),
             // The first list waits for nothing, however young the timer is.
             listed_at: 0_u32.wrapping_sub(pacing.presence_interval),
         };
-        let (serial, home) = (ids::serial(), Home::try_current().ok());
+        let home = Home::try_current().ok();
         let (opened, core) = (AtomicBool::new(false), Mutex::new(core));
         let Pacing { presence_interval, timer, .. } = pacing;
         let (memory, histories) = (Arc::clone(memory), Arc::clone(histories));
@@ -304,7 +310,7 @@ impl<L: Rules> LiveChannel<L> {
         if !std::mem::replace(&mut core.replicated, true) {
             replication.opened(&self.name, self.serial, self.lobby.presence_grace());
         }
-        replication.replicate(&self.name, outbound);
+        replication.replicate(&self.name, self.serial, outbound);
     }
 
     /// Reads the state of the channel under its lock.
@@ -458,20 +464,22 @@ impl<L: Rules> LiveChannel<L> {
         self.read(|channel| channel.history().map(|history| history.position().epoch))
     }
 
-    /// Goes on with the history of an earlier server, if this channel keeps one.
+    /// Goes on with the history of an earlier server, if this channel keeps one of its own.
     pub(crate) fn restore(&self, history: Ring) {
         let mut core = self.core.lock();
-        if let Some(ring) = core.channel.history_mut() {
+        let is_shared = core.channel.shares_history();
+        if let Some(ring) = core.channel.history_mut().filter(|_| !is_shared) {
             *ring = history;
         }
         core.report();
     }
 
-    /// A copy of the history, if somebody may need it.
+    /// A copy of the history, if somebody may need it. A history that nodes share is in the store of the bus.
     pub(crate) fn save(&self) -> Option<SavedRing> {
         let mut core = self.core.lock();
         core.advance_history();
-        core.channel.history().filter(|history| history.is_needed()).map(Ring::save)
+        let is_shared = core.channel.shares_history();
+        core.channel.history().filter(|history| history.is_needed() && !is_shared).map(Ring::save)
     }
 
     /// The texts of the last messages that are kept, the oldest first.

@@ -1,0 +1,116 @@
+//! The histories that this node shares with others, in the store of the bus.
+//!
+//! ```text
+//!  channel --(barrier in its queue)--> append queue --(append task)--> store --(its topic)--> other nodes
+//!     ^                                                  |               |
+//!     |         position                                 |               | read: when a channel opens, when its topic is
+//!     +--------------------------------------------------+               | subscribed again, after a gap, and when a message
+//!     +-----------------(read task)--------------------------------------+ comes without those ahead of it
+//! ```
+//!
+//! The store gives one order to the messages of all nodes. A message of this node waits in its channel until the store has
+//! answered. While the store does not answer, the channel goes on by itself after a while, in an epoch of its own, and begins
+//! the history of all nodes anew when the store is back: then every client that resumes across that time is told.
+
+mod append;
+mod host;
+mod read;
+
+use std::sync::Arc;
+
+use pondsocket_proto::channel::{AppendedMessage, HistoryRules};
+use pondsocket_proto::cluster::ChannelKey;
+use tokio::sync::Notify;
+
+use super::Node;
+use crate::engine::sync::Mutex;
+use crate::metrics::ClusterEvent;
+
+pub(crate) use host::{HistoryHost, HistoryState, Instance};
+use host::{PATIENCE, fresh_epoch};
+
+pub(super) use append::run as run_appends;
+pub(super) use read::run as run_reads;
+
+/// The shared histories of a node. Locks are held for a moment only, and never two of them.
+#[derive(Debug, Default)]
+pub(super) struct SharedHistories {
+    appends: Mutex<append::AppendQueue>,
+    /// Notified when a message is to be appended.
+    appended: Notify,
+    open: Mutex<read::OpenHistories>,
+    /// Notified when a read is due earlier than the task knows.
+    read_due: Notify,
+    /// Notified when histories were read.
+    loaded: Notify,
+}
+
+impl Node {
+    /// Opens the history of a channel that is about to be created.
+    pub(super) fn open_history(&self, key: ChannelKey, serial: u64, rules: &Arc<HistoryRules>) {
+        let is_subscribed = self.is_up() && self.core.lock().is_subscribed(&key);
+        let now = self.clock.now();
+        // The subscription comes first: what is appended between the two would be missed otherwise.
+        let read_at = if is_subscribed { now } else { now + PATIENCE };
+        let topic = self.topics.channel(&key);
+        self.histories.open.lock().add(topic, key, serial, Arc::clone(rules), (now, read_at));
+        self.histories.read_due.notify_one();
+    }
+
+    /// The channel has closed.
+    pub(super) fn close_history(&self, key: &ChannelKey, serial: u64) {
+        if self.bus.history().is_some() {
+            self.histories.open.lock().remove(&self.topics.channel(key), serial);
+        }
+    }
+
+    /// Returns `true` if the bus has a store of histories.
+    pub(crate) fn shares_histories(&self) -> bool {
+        self.bus.history().is_some()
+    }
+
+    /// Queues a message of a channel for the store. The channel waits for its position.
+    pub(super) fn append(&self, key: ChannelKey, serial: u64, message: AppendedMessage) {
+        self.histories.appends.lock().push(key, serial, message, self.clock.now());
+        self.histories.appended.notify_one();
+    }
+
+    /// Returns `true` if a further message may be appended.
+    pub(crate) fn has_room_to_append(&self) -> bool {
+        self.histories.appends.lock().has_room()
+    }
+
+    /// Returns `true` if messages wait for the store.
+    pub(super) fn has_appends(&self) -> bool {
+        !self.histories.appends.lock().is_empty()
+    }
+
+    /// Waits until histories are read, for as long as `is_loading` is true.
+    pub(crate) async fn loaded(&self, is_loading: impl Fn() -> bool) {
+        loop {
+            let mut loaded = std::pin::pin!(self.histories.loaded.notified());
+            // Registered before the check, so that no change between the two is missed.
+            loaded.as_mut().enable();
+            if !is_loading() {
+                return;
+            }
+            loaded.await;
+        }
+    }
+
+    /// Lets a channel give positions by itself, because the store does not answer.
+    fn detach(&self, key: &ChannelKey, of: &Instance) {
+        tracing::warn!(
+            target: "pondsocket::cluster",
+            endpoint = &*key.endpoint,
+            channel = key.channel.as_str(),
+            "the store of histories does not answer: the channel goes on without it"
+        );
+        self.histories.appends.lock().drop_channel(key);
+        if let Some(host) = self.host(&key.endpoint) {
+            host.detach(of, fresh_epoch());
+        }
+        self.count(ClusterEvent::HistoryDetached);
+        self.histories.loaded.notify_waiters();
+    }
+}

@@ -1,0 +1,256 @@
+//! The reads of shared histories from the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pondsocket_proto::channel::{HistoryRules, StoredMessage, StoredMessages};
+use pondsocket_proto::cluster::message::{Body, Envelope, ReceivedMessage, UserMessageRef};
+use pondsocket_proto::cluster::{ChannelKey, Topic};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::Node;
+use super::append::number_of;
+use super::host::{HistoryState, Instance, PATIENCE, fresh_epoch};
+use crate::cluster::{BusError, HistoryStore, Lost, StoredHistory};
+use crate::metrics::ClusterEvent;
+
+/// The time in milliseconds for which a channel waits for messages that nearly always come by themselves: the answers of the
+/// store and the messages of its topic arrive over two connections.
+const GRACE: u64 = 50;
+
+/// The time in milliseconds after which a failed read is repeated.
+const RETRY: u64 = 500;
+
+/// The most reads at a time.
+const MOST_READS: usize = 32;
+
+/// The histories of the channels that are open here, by topic.
+#[derive(Debug, Default)]
+pub(super) struct OpenHistories(HashMap<Topic, OpenHistory>);
+
+#[derive(Clone, Debug)]
+struct OpenHistory {
+    key: ChannelKey,
+    of: Instance,
+    rules: Arc<HistoryRules>,
+    /// The time at which it was opened, in milliseconds.
+    opened: u64,
+    /// The time of the next read; `None` if none is to be made.
+    read_at: Option<u64>,
+}
+
+impl OpenHistories {
+    pub(super) fn add(
+        &mut self,
+        topic: Topic,
+        key: ChannelKey,
+        serial: u64,
+        rules: Arc<HistoryRules>,
+        (opened, read_at): (u64, u64),
+    ) {
+        let of = Instance { channel: key.channel.clone(), serial };
+        self.0.insert(topic, OpenHistory { key, of, rules, opened, read_at: Some(read_at) });
+    }
+
+    pub(super) fn remove(&mut self, topic: &Topic, serial: u64) {
+        if self.0.get(topic).is_some_and(|open| open.of.serial == serial) {
+            self.0.remove(topic);
+        }
+    }
+
+    /// The most messages that the history of a topic keeps, and for how long.
+    pub(super) fn bounds(&self, topic: &Topic) -> (usize, Duration) {
+        let rules = self.0.get(topic).map(|open| &open.rules);
+        rules.map_or((1, Duration::from_secs(1)), |rules| (rules.messages, Duration::from_millis(rules.ttl)))
+    }
+
+    /// Plans a read, unless one is planned for an earlier time.
+    fn plan(&mut self, topic: &Topic, at: u64) -> bool {
+        let Some(open) = self.0.get_mut(topic) else { return false };
+        let is_earlier = open.read_at.is_none_or(|planned| at < planned);
+        if is_earlier {
+            open.read_at = Some(at);
+        }
+        is_earlier
+    }
+
+    /// Takes the reads that are due, and returns the time of the next one.
+    fn take_due(&mut self, now: u64) -> (Vec<(Topic, OpenHistory)>, Option<u64>) {
+        let (mut due, mut next) = (Vec::new(), None);
+        for (topic, open) in &mut self.0 {
+            match open.read_at {
+                Some(at) if at <= now && due.len() < MOST_READS => {
+                    open.read_at = None;
+                    due.push((topic.clone(), open.clone()));
+                }
+                at => next = next.into_iter().chain(at).min(),
+            }
+        }
+        (due, next)
+    }
+}
+
+/// Reads histories when it is time, for ever.
+pub(in super::super) async fn run(node: Arc<Node>) {
+    let mut reads = JoinSet::new();
+    loop {
+        let now = node.clock.now();
+        let (due, next) = match reads.len() < MOST_READS {
+            true => node.histories.open.lock().take_due(now),
+            false => (Vec::new(), None),
+        };
+        for (topic, open) in due {
+            let node = Arc::clone(&node);
+            reads.spawn(async move { node.read_history(&topic, &open).await });
+        }
+        let alarm = async {
+            match next {
+                Some(at) => sleep_until(node.clock.instant(at).max(Instant::now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = node.histories.read_due.notified() => {}
+            Some(_) = reads.join_next() => {}
+            () = alarm => {}
+        }
+    }
+}
+
+impl Node {
+    /// Plans the read of a history that lacks messages, which may still come by themselves.
+    pub(in super::super) fn read_soon(&self, key: &ChannelKey) {
+        self.plan_read(&self.topics.channel(key), GRACE);
+    }
+
+    /// Plans another attempt for a history that could not be read.
+    pub(super) fn read_later(&self, key: &ChannelKey) {
+        self.plan_read(&self.topics.channel(key), RETRY);
+    }
+
+    fn plan_read(&self, topic: &Topic, delay: u64) {
+        let at = self.clock.now() + delay;
+        if self.histories.open.lock().plan(topic, at) {
+            self.histories.read_due.notify_one();
+        }
+    }
+
+    /// Reads the histories of these topics, because messages on them may be lost, or could have been lost before the
+    /// subscription.
+    pub(in super::super) fn reread(&self, lost: &Lost) {
+        let now = self.clock.now();
+        let mut open = self.histories.open.lock();
+        match lost {
+            Lost::All => open.0.values_mut().for_each(|open| open.read_at = Some(now)),
+            Lost::Topics(topics) => {
+                for topic in topics {
+                    open.plan(topic, now);
+                }
+            }
+        }
+        drop(open);
+        self.histories.read_due.notify_one();
+    }
+
+    async fn read_history(&self, topic: &Topic, open: &OpenHistory) {
+        let OpenHistory { key, of, rules, opened, .. } = open;
+        let (Some(store), Some(host)) = (self.bus.history(), self.host(&key.endpoint)) else { return };
+        let Some(state) = host.history(of) else { return };
+        match self.fetch(store, topic, (key, rules), state).await {
+            Ok(stored) => {
+                let is_behind = self.load(open, state, &stored);
+                self.count(ClusterEvent::HistoryRead);
+                self.histories.loaded.notify_waiters();
+                if is_behind {
+                    self.read_soon(key);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(target: "pondsocket::bus", topic = topic.as_str(), %error, "cannot read a history");
+                if state.is_loading && self.clock.now().saturating_sub(*opened) >= PATIENCE {
+                    self.detach(key, of);
+                }
+                self.read_later(key);
+            }
+        }
+    }
+
+    /// Reads a history, and begins it if there is none, or if this node has given positions without the store.
+    async fn fetch(
+        &self,
+        store: &dyn HistoryStore,
+        topic: &Topic,
+        (key, rules): (&ChannelKey, &HistoryRules),
+        state: HistoryState,
+    ) -> Result<StoredHistory, BusError> {
+        let ttl = Duration::from_millis(rules.ttl);
+        if state.is_detached && state.position.offset > 0 {
+            store.restart(topic, fresh_epoch(), ttl).await?;
+            // The members of other nodes have missed what was sent here, and are to learn it before the next message.
+            self.announce_restart(key);
+        }
+        let after = (!state.is_loading).then_some(state.position);
+        let stored = store.read(topic, after, rules.messages).await?;
+        if stored.position.is_some() {
+            return Ok(stored);
+        }
+        store.restart(topic, fresh_epoch(), ttl).await?;
+        store.read(topic, None, rules.messages).await
+    }
+
+    /// Passes what was read on to the channel. Returns `true` if it still lacks messages.
+    fn load(&self, OpenHistory { key, of, .. }: &OpenHistory, state: HistoryState, stored: &StoredHistory) -> bool {
+        let topic = self.topics.channel(key);
+        let decoded: Vec<_> = stored.messages.iter().map(|message| Decoded::new(self, &topic, &message.data)).collect();
+        let source = &*self.identity().source;
+        let messages = stored.messages.iter().zip(&decoded).map(|(stored, decoded)| StoredMessage {
+            offset: stored.offset,
+            age: u64::try_from(stored.age.as_millis()).unwrap_or(u64::MAX),
+            own: decoded.id_of(source).and_then(|id| number_of(of, id)),
+            message: decoded.message(),
+        });
+        let stored = StoredMessages { position: stored.position, messages: messages.collect(), fresh: fresh_epoch() };
+        self.host(&key.endpoint).is_some_and(|host| host.load(of, state.position.epoch, stored))
+    }
+}
+
+/// A message of the store.
+enum Decoded<'a> {
+    Quick(ReceivedMessage<'a>),
+    Whole(Box<Envelope>),
+    Unreadable,
+}
+
+impl<'a> Decoded<'a> {
+    fn new(node: &Node, topic: &'a Topic, data: &'a [u8]) -> Decoded<'a> {
+        match ReceivedMessage::read(&node.topics, topic, data) {
+            Some(message) => Decoded::Quick(message),
+            None => Envelope::decode(data).map_or(Decoded::Unreadable, |envelope| Decoded::Whole(Box::new(envelope))),
+        }
+    }
+
+    fn message(&self) -> Option<UserMessageRef<'_>> {
+        match self {
+            Decoded::Quick(message) => Some(message.message()),
+            Decoded::Whole(envelope) => match &envelope.body {
+                Body::UserMessage(message) => Some(message.as_ref()),
+                _ => None,
+            },
+            Decoded::Unreadable => None,
+        }
+    }
+
+    /// The id of the message among those of its source, if `source` has sent it.
+    fn id_of(&self, source: &str) -> Option<&str> {
+        let (by, id) = match self {
+            Decoded::Quick(message) => (message.source, message.id),
+            Decoded::Whole(envelope) => (&*envelope.source, &*envelope.id),
+            Decoded::Unreadable => return None,
+        };
+        let id = (by == source).then_some(id)?;
+        // The full form has the source ahead of the id.
+        Some(id.strip_prefix(source).and_then(|id| id.strip_prefix('-')).unwrap_or(id))
+    }
+}
