@@ -38,10 +38,19 @@ pub(super) enum Op<R> {
     FlushMarker { to: R },
     /// The kept messages of these offsets, for one connection. They are read when the batch is taken.
     Replay { slot: Slot, offsets: Range<u64> },
-    /// These connections do not get the kept messages from a position on: the history has begun anew without them.
-    Gap { seats: Seats, missed: Position },
+    /// These connections miss kept messages: the history has begun anew without them.
+    Gap { seats: Seats, gap: HistoryGap },
     /// A presence change. It becomes a `Send` when its batch is taken, with the presence list of that moment.
     Presence { to: Audience<R>, change: PresenceChange },
+}
+
+/// Messages that members miss, because the history has begun anew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HistoryGap {
+    /// The position of the first message that is missing.
+    pub missed: Position,
+    /// The position at which the history goes on, in its present epoch.
+    pub next: Position,
 }
 
 /// The contents of a presence message, without the list.
@@ -242,7 +251,12 @@ impl<R> Batch<R> {
     /// last one may make a batch larger.
     pub(super) fn accepts(&self, filtered: bool, most: usize) -> bool {
         // Once its replays are copied, others could be of another epoch.
-        self.filtered == filtered && self.weight < most && self.replays.is_none()
+        self.filtered == filtered && self.weight < most && self.replays.is_none() && !self.is_gap()
+    }
+
+    /// Returns `true` if this is a notice of a gap, which has a batch of its own: recipients note it in their outboxes.
+    pub(super) fn is_gap(&self) -> bool {
+        matches!(self.ops.first(), Some(Op::Gap { .. }))
     }
 
     /// Appends another batch of the same kind.

@@ -29,7 +29,7 @@ mod recipients;
 mod remote_members;
 
 pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
-pub use batch::{Audience, Batch, BatchMessage, Listener, Lists};
+pub use batch::{Audience, Batch, BatchMessage, HistoryGap, Listener, Lists};
 pub use core::{
     Accepted, CatchUp, CatchUpLimits, Channel, ChannelLimits, Full, Join, LocalTarget, Published, Refused, Removal,
     Step, StoredMessage, StoredMessages,

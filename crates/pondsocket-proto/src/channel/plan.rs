@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::batch::Op;
+use super::batch::{HistoryGap, Op};
 use super::{Audience, Batch, DropPolicy, Reception, Recipients, Slot};
 use crate::position::Position;
 
@@ -28,8 +28,8 @@ pub enum Piece {
     Private(u32),
     /// Kept messages, by their numbers among those that the batch replays, behind this operation.
     Replay(u32, Range<u32>),
-    /// No message, but the notice that the recipient does not get the kept messages from a position on.
-    Gap(u32, Position),
+    /// No message, but the notice that the recipient misses kept messages. It is the only piece of its part.
+    Gap(u32, HistoryGap),
     /// No message, but the notice that all messages queued for the recipient have been delivered.
     FlushMarker(u32),
 }
@@ -157,7 +157,7 @@ impl<R: Clone> Plan<R> {
                 }
                 Op::Send { to: Audience::Only(_), .. } => pieces.push(Piece::Private(at)),
                 Op::Replay { offsets, .. } => pieces.push(Piece::Replay(at, batch.replayed(offsets))),
-                Op::Gap { missed, .. } => pieces.push(Piece::Gap(at, *missed)),
+                Op::Gap { gap, .. } => pieces.push(Piece::Gap(at, *gap)),
                 // An excluded slot: the cut in the shared part is all that is needed.
                 Op::Send { .. } | Op::Presence { .. } | Op::FlushMarker { .. } => {}
             }

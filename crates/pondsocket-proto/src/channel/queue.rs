@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 
 use super::barrier::{Barrier, PendingMessage, Place};
-use super::batch::{Op, PresenceChange};
-use super::{Audience, Batch, DeliveryPolicy, Listener, Ring, Slot};
+use super::batch::{HistoryGap, Op, PresenceChange};
+use super::{Audience, Batch, DeliveryPolicy, Listener, Ring, Seats, Slot};
 use crate::position::Position;
 
 /// The size of a portion in bytes per recipient, unless one message alone is larger. Between two portions the delivery
@@ -72,6 +72,13 @@ impl<R> Queue<R> {
 
     pub(super) fn push(&mut self, op: Op<R>) {
         self.add(op, PORTION);
+    }
+
+    /// Appends a notice that members miss kept messages. It has a portion of its own.
+    pub(super) fn push_gap(&mut self, seats: Seats, gap: HistoryGap) {
+        self.ops += 1;
+        let ops = vec![Op::Gap { seats, gap }];
+        end(&mut self.portions, &mut self.barriers).push_back(Batch { ops, ..Batch::default() });
     }
 
     /// Appends a presence change, which may be sent with a list of `list` bytes.
@@ -204,7 +211,11 @@ impl<R> Queue<R> {
     pub(super) fn release(&mut self, behind: VecDeque<Batch<R>>) {
         for portion in behind {
             match self.portions.back_mut() {
-                Some(last) if last.accepts(portion.is_filtered(), PORTION) && portion.replays.is_none() => {
+                Some(last)
+                    if last.accepts(portion.is_filtered(), PORTION)
+                        && portion.replays.is_none()
+                        && !portion.is_gap() =>
+                {
                     self.filtered -= usize::from(portion.is_filtered());
                     last.append(portion);
                 }

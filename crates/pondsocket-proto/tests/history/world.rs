@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pondsocket_proto::channel::{
-    Audience, BatchMessage, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, HistoryRules, Join, LocalTarget, Piece, Plan,
-    Reception, Recipients, Recovery, Ring, Slot, Step,
+    Audience, BatchMessage, Channel, ChannelLimits, Class, DeliveryPolicy, Encoded, HistoryRules, Join, LocalTarget,
+    Piece, Plan, Reception, Recipients, Recovery, Ring, Slot, Step,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::position::{Epoch, Position};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{Assigns, CatchUpLimits, DropPolicy, Proof, Run};
+use pondsocket_proto::channel::{Assigns, CatchUpLimits, DropPolicy, HistoryGap, Proof, Run};
 use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::Json;
@@ -562,6 +562,11 @@ impl Recipient for Arc<ConnectionHandle> {
         let bytes = runs.iter().map(|run| run.range.len()).sum();
         self.apply(effects, messages, bytes);
         if is_behind { Reached::Behind } else { Reached::Done }
+    }
+
+    fn lose(&self, source: Source<'_>, gap: HistoryGap) {
+        let effects = self.push(|outbox, _| Ok(outbox.leave_gap(source, gap)));
+        self.apply(effects, 0, 0);
     }
 
     fn reach(&self, position: Position) {

@@ -303,6 +303,51 @@ async fn without_the_store_a_node_goes_on_and_clients_that_resume_across_that_ar
     }
 }
 
+/// The next message is the notice of a gap; the position behind it.
+async fn resync(peer: &mut Peer) -> Position {
+    let notice = peer.next().await;
+    assert_eq!((&notice["event"], &notice["payload"]["gap"]), (&json!("RESYNC"), &json!("epoch")), "{notice}");
+    position(&notice["payload"]["position"])
+}
+
+#[tokio::test]
+async fn members_are_told_when_the_store_has_lost_its_data_and_what_follows_is_complete() {
+    let hub = MemoryHub::new();
+    let (one, two) = (start(&hub, "one").await, start(&hub, "two").await);
+    let (mut ada, _) = join(&one, "ada", &json!("")).await;
+    let (mut bob, _) = join(&two, "bob", &json!("")).await;
+    say(&mut ada, "tell", 1).await;
+    assert_eq!(said(&mut bob).await.1, 1);
+    assert_eq!(ada.next().await["event"], "done");
+    hub.lose_history();
+    say(&mut ada, "tell", 2).await;
+    say(&mut ada, "say", 3).await;
+    let told = (resync(&mut ada).await, resync(&mut bob).await);
+    assert_eq!(told.0, told.1);
+    // What ada has told the others has the first position.
+    assert_eq!(told.0.offset, 0);
+    assert_eq!((numbers(&mut ada, 1).await, numbers(&mut bob, 2).await), (vec![3], vec![2, 3]));
+    drop(bob);
+    let (mut bob, answer) = join(&one, "bob", &json!(told.0)).await;
+    assert_eq!((&answer["recovered"], &answer["missed"]), (&json!(true), &json!(2)), "{answer}");
+    assert_eq!(numbers(&mut bob, 2).await, [2, 3]);
+}
+
+#[tokio::test]
+async fn a_member_that_knows_no_positions_joins_again_after_a_gap() {
+    let hub = MemoryHub::new();
+    let node = start(&hub, "one").await;
+    let mut ada = Peer::connect(node.address, "/?user=ada").await;
+    ada.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/chat/a", json!({})).await;
+    assert_eq!(ada.next().await["event"], "ACKNOWLEDGE");
+    say(&mut ada, "say", 1).await;
+    assert_eq!(said(&mut ada).await.1, 1);
+    hub.lose_history();
+    say(&mut ada, "say", 2).await;
+    assert_eq!(ada.next().await["event"], "done");
+    assert_eq!(ada.closed().await.map(|frame| u16::from(frame.code)), Some(1012));
+}
+
 #[tokio::test]
 async fn a_broadcast_of_a_node_without_members_is_kept_for_those_of_others() {
     let hub = MemoryHub::new();

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use super::Channel;
 use crate::channel::barrier::{PendingMessage, PendingState, Place};
-use crate::channel::batch::Op;
+use crate::channel::batch::HistoryGap;
 use crate::channel::history::{EarlyMessage, Exclusion, GapReason, OtherMessage, Ring, SharedOrder, SharedStage};
 use crate::channel::outbound::{AppendedMessage, Outbound};
 use crate::channel::{Audience, DeliveryPolicy, LocalTarget, Seats, Slot};
@@ -365,8 +365,8 @@ impl<R> Channel<R> {
         let Some(ring) = self.history.as_deref_mut() else { return };
         if ring.resume(after).is_err() {
             // The history has begun anew since the client was told its position.
-            let missed = Position { offset: after.offset + 1, ..after };
-            return self.queue.push(Op::Gap { seats: Seats::One(slot), missed });
+            let gap = HistoryGap { missed: Position { offset: after.offset + 1, ..after }, next: ring.position() };
+            return self.queue.push_gap(Seats::One(slot), gap);
         }
         ring.unqueue(after.offset);
         let offsets = after.offset + 1..ring.next().offset;
@@ -380,9 +380,12 @@ impl<R> Channel<R> {
     /// Tells the members that they do not get the kept messages from a position on. Those that join behind a message without
     /// a position are told when they have joined.
     fn notify_gap(&mut self, missed: Position) {
+        let Some(next) = self.history.as_ref().map(|ring| ring.position()) else { return };
         self.ahead_of_barriers(|channel, joining| {
-            let seats = channel.local.slots().filter(|slot| !joining.contains(slot)).collect();
-            channel.queue.push(Op::Gap { seats: Seats::Many(Box::new(seats)), missed });
+            let seats: Vec<_> = channel.local.slots().filter(|slot| !joining.contains(slot)).collect();
+            if !seats.is_empty() {
+                channel.queue.push_gap(Seats::Many(Box::new(seats)), HistoryGap { missed, next });
+            }
         });
     }
 

@@ -73,7 +73,7 @@ impl Session {
             self.handle.fill(hole, hole.last, &[]);
             return true;
         };
-        let position = Position { offset: hole.last, ..hole.first };
+        let position = hole.next.unwrap_or(Position { offset: hole.last, ..hole.first });
         tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, %reason, %position, "gap");
         self.handle.count(|metrics, me| metrics.channel_gap(me, channel, reason));
         if self.subscriptions.find(channel).and_then(|id| self.subscriptions.get(id)).is_some_and(|own| own.resumes) {
@@ -126,6 +126,10 @@ impl Session {
                         gap.live.decide_reply(&self.handle, self.handle.user(), &event, text).map(own_message)
                     };
                     let messages: Vec<_> = sent.into_iter().filter_map(decide).collect();
+                    if let Some(next) = gap.hole.next {
+                        // The client knows of the gap: what it is owed begins behind it.
+                        self.handle.with_proof(|proof| proof.watch(next));
+                    }
                     self.handle.fill(&gap.hole, gap.hole.last, &messages);
                     return true;
                 }

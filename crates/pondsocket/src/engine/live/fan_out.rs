@@ -75,6 +75,10 @@ impl<'a, R: Recipient> Encodings<'a, R> {
     }
 
     fn send_pieces(&mut self, to: &R, pieces: &[Piece], all: bool) -> Reached {
+        if let [Piece::Gap(_, gap)] = pieces {
+            to.lose(self.source, *gap);
+            return Reached::Done;
+        }
         let (source, position) = (self.source, self.batch.position().filter(|_| all));
         let is_tracked = pieces.iter().any(|piece| matches!(piece, Piece::Shared(Class::Tracked, _)));
         let replays = pieces.iter().any(|piece| matches!(piece, Piece::Replay(..)));
@@ -149,7 +153,9 @@ mod tests {
     use std::sync::{LazyLock, Mutex};
     use std::task::Waker;
 
-    use pondsocket_proto::channel::{Channel, ChannelLimits, DeliveryPolicy, Join, LocalTarget, Recipients, Slot};
+    use pondsocket_proto::channel::{
+        Channel, ChannelLimits, DeliveryPolicy, HistoryGap, Join, LocalTarget, Recipients, Slot,
+    };
     use pondsocket_proto::id::{ChannelName, UserId};
     use tokio::time::Instant;
 
@@ -185,6 +191,8 @@ mod tests {
         fn wait(&self, _: &Waker, _: Instant) -> RoomWait {
             RoomWait::Room
         }
+
+        fn lose(&self, _: Source<'_>, _: HistoryGap) {}
 
         fn reach(&self, _: Position) {}
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{DeliveryPolicy, Departure, HistoryRules, Listener, Outbound, Run};
+use pondsocket_proto::channel::{DeliveryPolicy, Departure, HistoryGap, HistoryRules, Listener, Outbound, Run};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::position::Position;
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ pub(crate) trait Recipient: Clone + Send + Sync + 'static {
     /// Delivers framed messages of a channel at once, unless the recipient is behind and the channel has to wait for it. It
     /// must not block. With them the recipient has all messages that are kept up to `position`.
     fn deliver(&self, source: Source<'_>, position: Option<Position>, runs: &[Run<Bytes>]) -> Reached;
+    /// Notes that the recipient misses kept messages of a channel, behind what was delivered.
+    fn lose(&self, source: Source<'_>, gap: HistoryGap);
     /// Notes that the recipient has all messages that are kept up to a position.
     fn reach(&self, position: Position);
     /// Waits until a recipient that is behind has room, until `until` at most.

@@ -194,8 +194,9 @@ impl<L: Rules> LiveChannel<L> {
         let serial = ids::serial();
         let (mut history, mut replicated) = (None, false);
         if let Some(rules) = lobby.history() {
-            replicated =
-                replication.as_ref().is_some_and(|replication| replication.open_history(&name, serial, &rules));
+            let grace = lobby.presence_grace();
+            let opens = |replication: &Arc<dyn Replication>| replication.open_history(&name, serial, grace, &rules);
+            replicated = replication.as_ref().is_some_and(opens);
             // The lower half of a random number: an epoch has 32 bits.
             let ring = Ring::new(rules, Epoch::new(ids::fresh() as u32));
             channel = if replicated { channel.with_shared_history(ring) } else { channel.with_history(ring) };

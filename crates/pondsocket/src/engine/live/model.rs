@@ -7,7 +7,7 @@ use std::sync::Mutex as Record;
 use bytes::Bytes;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
-use pondsocket_proto::channel::{HistoryRules, Join, Listener, LocalTarget, Run};
+use pondsocket_proto::channel::{HistoryGap, HistoryRules, Join, Listener, LocalTarget, Run};
 use pondsocket_proto::id::UserId;
 use tokio::time::Instant;
 
@@ -132,6 +132,8 @@ impl Recipient for Member {
     fn wait(&self, _: &Waker, _: Instant) -> RoomWait {
         RoomWait::Room
     }
+
+    fn lose(&self, _: Source<'_>, _: HistoryGap) {}
 
     fn reach(&self, _: Position) {}
 

@@ -6,7 +6,7 @@
 //! order in which it was sent. Memory is bounded: between two holes of a channel there is always a frame.
 
 use bytes::Bytes;
-use pondsocket_proto::channel::{DropPolicy, Run, SlowClient};
+use pondsocket_proto::channel::{DropPolicy, HistoryGap, Run, SlowClient};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::position::Position;
 
@@ -22,6 +22,8 @@ pub(crate) struct Hole {
     pub(crate) first: Position,
     /// The offset of the last one.
     pub(crate) last: u64,
+    /// The position at which the history goes on behind it, if it has begun anew.
+    pub(crate) next: Option<Position>,
 }
 
 /// A message in the place of a hole.
@@ -56,8 +58,15 @@ impl FrameQueue {
     /// The hole at the front.
     pub(super) fn front_hole(&self) -> Option<Hole> {
         let front = self.entries.front().filter(|front| front.is_hole())?;
-        let KeptFrames { name, first, last } = front.kept.as_deref()?.clone();
-        Some(Hole { name, serial: front.channel, first, last })
+        let KeptFrames { name, first, last, next } = front.kept.as_deref()?.clone();
+        Some(Hole { name, serial: front.channel, first, last, next })
+    }
+
+    /// Appends a hole that nothing fills.
+    pub(super) fn push_gap(&mut self, source: Source<'_>, gap: HistoryGap) {
+        let HistoryGap { missed, next } = gap;
+        let kept = KeptFrames { name: source.name.clone(), first: missed, last: missed.offset, next: Some(next) };
+        self.push(QueuedFrames::hole(source.serial, Box::new(kept)));
     }
 
     /// Puts frames in the place of the messages of the front hole up to an offset. Does nothing if the hole is gone.
@@ -139,10 +148,10 @@ impl FrameQueue {
 
     fn join_two_holes(&mut self, at: usize, next: usize) {
         let (Some(first), Some(second)) = (self.hole_at(at), self.hole_at(next)) else { return };
-        if first.first.epoch == second.first.epoch {
-            let last = second.last;
+        if first.first.epoch == second.first.epoch && first.next.is_none() {
+            let (last, goes_on_at) = (second.last, second.next);
             if let Some(kept) = &mut self.entries[at].kept {
-                kept.last = last;
+                (kept.last, kept.next) = (last, goes_on_at);
             }
             self.entries.remove(next);
         }

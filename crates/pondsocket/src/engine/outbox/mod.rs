@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use pondsocket_proto::channel::Run;
+use pondsocket_proto::channel::{HistoryGap, Run};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
@@ -248,6 +248,16 @@ impl Outbox {
     /// The hole at the front of the queue: nothing can be written before it is filled.
     pub(crate) fn hole(&self) -> Option<Hole> {
         self.queue.front_hole()
+    }
+
+    /// Leaves a hole that nothing fills: the history of a channel has begun anew.
+    pub(crate) fn leave_gap(&mut self, source: Source<'_>, gap: HistoryGap) -> Pushed {
+        if !self.accepts() {
+            return Pushed::default();
+        }
+        self.queue.push_gap(source, gap);
+        // Only the connection's task can tell the client.
+        Pushed { accepted: true, wake: true, ..Pushed::default() }
     }
 
     /// Fills the front hole up to an offset (see [`FrameQueue::fill`]).

@@ -71,6 +71,8 @@ pub(super) struct KeptFrames {
     /// The offset of the last one. Frames are at successive offsets; between those of a hole are offsets of messages that are
     /// not for this client.
     pub(super) last: u64,
+    /// In a hole: the position at which the history goes on behind it, if it has begun anew.
+    pub(super) next: Option<Position>,
 }
 
 /// The queue of frames.
@@ -173,7 +175,7 @@ impl FrameQueue {
         self.entries.push_front(entry);
     }
 
-    fn push(&mut self, entry: QueuedFrames) {
+    pub(super) fn push(&mut self, entry: QueuedFrames) {
         self.bytes += entry.bytes.len();
         self.frames += entry.frames;
         self.entries.push_back(entry);
@@ -303,7 +305,7 @@ impl QueuedFrames {
     pub(super) fn new(source: Source<'_>, run: &Run<Bytes>) -> QueuedFrames {
         let kept = run.kept.filter(|_| run.frames > 0).map(|first| {
             let last = first.offset + u64::from(run.frames) - 1;
-            Box::new(KeptFrames { name: source.name.clone(), first, last })
+            Box::new(KeptFrames { name: source.name.clone(), first, last, next: None })
         });
         let (bytes, channel) = (run.buffer.slice(run.range.clone()), source.serial);
         QueuedFrames { bytes, frames: run.frames, drop_policy: run.drop_policy, channel, kept, own: false }
