@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use pondsocket_proto::channel::{
-    DeliveryPolicy, Encoded, GapReason, HistoryRules, Join, LocalTarget, Plan, Recipients, Recovery, Step,
+    CatchUpLimits, DeliveryPolicy, Encoded, GapReason, HistoryRules, Join, LocalTarget, Plan, Recipients, Recovery,
+    Step,
 };
 use pondsocket_proto::id::ConnectionId;
 use pondsocket_proto::position::{Epoch, Position};
@@ -82,6 +83,62 @@ proptest! {
         for (n, expected) in expected.iter().enumerate() {
             prop_assert_eq!(&world.positions(n), expected, "user {}", n);
         }
+    }
+}
+
+proptest! {
+    /// A connection that is caught up gets exactly the messages of the range that it was sent, in portions within the limits,
+    /// or is told that the first of them is not kept any more.
+    #[test]
+    fn a_catch_up_has_the_messages_that_the_connection_was_sent(
+        sends in vec((0..USERS, 0..3u8), 1..80),
+        (n, range, messages) in (0..USERS, (any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..7usize),
+        leaves in any::<bool>(),
+    ) {
+        const KEPT: usize = 30;
+        let mut world = HistoryWorld::with_rules(HistoryRules { messages: KEPT, ..rules() });
+        for n in 0..USERS {
+            world.join(n, None, Vec::new());
+        }
+        for (from, to) in sends {
+            let (slot, connection) = world.seats[&from];
+            let to = match to {
+                1 => LocalTarget::ExceptConnection((slot, connection)),
+                2 => LocalTarget::ExceptUser(from.to_string()),
+                _ => LocalTarget::All,
+            };
+            world.send(&to, DeliveryPolicy::BROADCAST);
+            world.deliver();
+        }
+        let (sent, me) = (world.positions(n), (user(n), world.seats[&n].1));
+        prop_assume!(!sent.is_empty());
+        if leaves {
+            // Its messages are owed to it nevertheless.
+            world.leave(n);
+        }
+        let (one, other) = (range.0.index(sent.len()), range.1.index(sent.len()));
+        let expected = &sent[one.min(other)..=one.max(other)];
+        let (mut from, last) = (expected[0], expected[expected.len() - 1].offset);
+        let top = world.channel.history().expect("a history").position().offset;
+        if from.offset + KEPT as u64 <= top {
+            let caught_up = world.channel.catch_up((&me.0, me.1), from, last, CatchUpLimits { messages, bytes: 1 << 20 });
+            prop_assert_eq!(caught_up.err(), Some(GapReason::Trimmed));
+            return Ok(());
+        }
+        let mut got = Vec::new();
+        while from.offset <= last {
+            let limits = CatchUpLimits { messages, bytes: 1 << 20 };
+            let caught_up = world.channel.catch_up((&me.0, me.1), from, last, limits).expect("kept");
+            prop_assert!(caught_up.messages.len() <= messages && caught_up.up_to >= from.offset);
+            prop_assert_eq!(caught_up.listener.is_some(), !leaves);
+            for (position, text, _) in caught_up.messages {
+                let id = format!(r#""requestId":"{position}""#);
+                prop_assert!(str::from_utf8(&text).expect("text").contains(&id));
+                got.push(position);
+            }
+            from.offset = caught_up.up_to + 1;
+        }
+        prop_assert_eq!(got, expected);
     }
 }
 

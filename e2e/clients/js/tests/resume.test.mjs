@@ -62,6 +62,21 @@ async function say (sender, from, to) {
     await until(`${to} have been said`, () => sender.received('message').some(({ n }) => n === to - 1));
 }
 
+test('a gap of a page that read too slowly: it is told, and goes on behind the gap', () => {
+    const log = [];
+    const resume = new Resume({ name: 'ada' }, { onGap: (reason) => log.push(`gap ${reason}`) });
+    const receive = resume.messages((event, payload) => log.push(`${event} ${payload.n}`));
+    receive('message', { n: 1, _pos: '7kq2fw.1' });
+    receive('RESYNC', { position: '7kq2fw.40', gap: 'trimmed' });
+    assert.equal(resume.params.$resume, '7kq2fw.40');
+    // What was on its way is known to be missing, and a message of the application is none of the server.
+    receive('message', { n: 40, _pos: '7kq2fw.40' });
+    receive('message', { n: 41, _pos: '7kq2fw.41' });
+    receive('RESYNC', { n: 42, _pos: '7kq2fw.42', position: '7kq2fw.9', gap: 'trimmed' });
+    assert.deepEqual(log, ['message 1', 'gap trimmed', 'message 41', 'RESYNC 42']);
+    assert.equal(resume.params.$resume, '7kq2fw.42');
+});
+
 test('resume: through dozens of cuts six clients receive every message, once and in one order', async (t) => {
     const [room, last] = [historyRoom(), 1200];
     const sender = await Peer.joined(t, 'sender', room);

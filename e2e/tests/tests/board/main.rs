@@ -17,15 +17,18 @@ use tokio::time::{Instant, sleep};
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Metrics that clients of two contract servers do not cause: there may be no samples of these.
-const RARE: [&str; 9] = [
+const RARE: [&str; 12] = [
     names::BLOCKED,
     names::BUS_DROPPED,
     names::BUS_GAPS,
+    names::CAUGHT_UP,
     names::CLUSTER_EXCESS,
     names::DIVERGENCES,
     names::DROPPED,
+    names::GAPS,
     names::GRACE,
     names::NAMES_TAKEN,
+    names::REPEATS,
     names::SOCKETS_CLOSED,
 ];
 

@@ -70,7 +70,7 @@ impl Proof {
         }
     }
 
-    /// Messages were dropped: from now on nothing is proven.
+    /// Messages were dropped that are not sent later, and the client is not told: from now on nothing is proven.
     pub fn lose(&mut self) {
         self.has_lost = true;
         self.is_stopped = true;

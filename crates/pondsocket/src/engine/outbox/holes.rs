@@ -276,7 +276,9 @@ mod tests {
         Send,
         /// The client takes so many of a thousand bytes of what waits.
         Take(usize),
-        /// The front hole, if there is one, is filled with so many messages.
+        /// The front hole is looked at.
+        Look,
+        /// The front hole that was last looked at is filled with so many messages. It may have grown, or be filled, since.
         Fill(usize),
     }
 
@@ -287,6 +289,7 @@ mod tests {
             2 => (1..3u64).prop_map(|channel| Step::Other { channel }),
             1 => Just(Step::Send),
             3 => (0..1100usize).prop_map(Step::Take),
+            2 => Just(Step::Look),
             3 => (1..5usize).prop_map(Step::Fill),
         ]
     }
@@ -311,7 +314,8 @@ mod tests {
             let (mut sent, mut kept): (Vec<u64>, [Vec<Option<usize>>; 3]) = (Vec::new(), Default::default());
             let (mut read, mut now) = (Vec::new(), start());
             let others = steps.iter().filter(|step| matches!(step, Step::Other { .. } | Step::Send)).count();
-            let drain = std::iter::repeat_n([Step::Take(1000), Step::Fill(3)], 400).flatten();
+            let drain = std::iter::repeat_n([Step::Take(1000), Step::Look, Step::Fill(3)], 400).flatten();
+            let mut seen = None;
             for step in steps.into_iter().chain(drain) {
                 now += PACING.wait + Duration::from_millis(1);
                 match step {
@@ -345,8 +349,9 @@ mod tests {
                         read.extend_from_slice(&ready[..taken]);
                         outbox.advance(taken, bounds, now);
                     }
+                    Step::Look => seen = outbox.hole(),
                     Step::Fill(messages) => {
-                        let Some(hole) = outbox.hole() else { continue };
+                        let Some(hole) = seen.clone() else { continue };
                         let ring = &kept[hole.serial as usize];
                         let up_to = hole.last.min(hole.first.offset + messages as u64 - 1);
                         let runs: Vec<_> = (hole.first.offset..=up_to)
