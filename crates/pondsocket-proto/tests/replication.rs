@@ -99,6 +99,7 @@ impl Room {
             Outbound::Change(MemberChange::Assigns { user, assigns, key }) => {
                 format!("assigns {user} {} {}", assigns.to_json(), key.unwrap_or_default())
             }
+            Outbound::Moved(user) => format!("moved {user}"),
             Outbound::Message(UserMessage { from, event, to, payload, .. }) => {
                 format!("{event} {payload:?} from {from} to {to:?}")
             }
@@ -290,7 +291,7 @@ fn a_ghost_that_joins_another_node_is_dropped_without_a_word() {
     let moved = room.channel.apply_remote(vec![RemoteChange::Shown(user("ada"), shown(7))]);
     assert_eq!(moved.iter().map(|gone| gone.user.as_str()).collect::<Vec<_>>(), ["ada"]);
     assert!(room.received().is_empty());
-    assert_eq!(room.outbound(), ["left ada"]);
+    assert_eq!(room.outbound(), ["moved ada"]);
     assert_eq!((room.channel.local_members().ghost_count(), room.channel.member_count()), (0, 2));
     assert!(room.channel.expire_ghosts(u64::MAX, 9).is_empty());
 }

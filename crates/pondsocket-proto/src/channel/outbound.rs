@@ -1,10 +1,13 @@
 use super::{MemberChange, UserMessage};
+use crate::id::UserId;
 
 /// An entry of the log of a channel for other nodes.
 #[derive(Clone, Debug)]
 pub enum Outbound {
     /// A change of the members on this node.
     Change(MemberChange),
+    /// A ghost has joined on another node, and is no member here any more.
+    Moved(UserId),
     /// A message for the members on other nodes.
     Message(UserMessage),
     /// A message for the members on all nodes, which is to be appended to the history that they share.

@@ -45,6 +45,13 @@ pub enum Input {
         /// The change.
         change: MemberChange,
     },
+    /// A user that was here without a connection has joined on another node.
+    Moved {
+        /// The channel.
+        channel: ChannelKey,
+        /// The user.
+        user: UserId,
+    },
     /// The bus has delivered a message. A message on a topic that does not fit its channel is dropped.
     Received {
         /// The topic of the delivery.

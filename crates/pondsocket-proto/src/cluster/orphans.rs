@@ -40,14 +40,13 @@ pub(super) struct Orphan {
 }
 
 impl Orphans {
-    /// Notes that a channel is open, with its presence grace.
-    pub(super) fn open(&mut self, cx: &Context, key: &ChannelKey, grace: u64) {
-        if grace == 0 {
-            return;
+    /// Notes that a channel has been opened, with its presence grace. Another instance of it starts without orphans.
+    pub(super) fn open(&mut self, cx: &mut Context, key: &ChannelKey, grace: u64) {
+        self.close(cx, key);
+        if grace > 0 {
+            let opened = OrphanChannel { grace, opened: cx.now, users: BTreeMap::new() };
+            self.channels.insert(key.clone(), opened);
         }
-        let opened = OrphanChannel { grace, opened: cx.now, users: BTreeMap::new() };
-        let channel = self.channels.entry(key.clone()).or_insert(opened);
-        (channel.grace, channel.opened) = (grace, cx.now);
     }
 
     pub(super) fn close(&mut self, cx: &mut Context, key: &ChannelKey) {

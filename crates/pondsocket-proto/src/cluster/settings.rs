@@ -43,6 +43,9 @@ pub struct Settings {
 
     /// The time for which changes of remote members, and answers to requests for state, are collected. Default: 20 ms.
     pub coalesce: u64,
+    /// The time between the join of a user on another node and the leave that this node publishes of it. Messages of two
+    /// nodes can overtake each other, and a leave ahead of the join would be seen. Default: 1 s.
+    pub handover: u64,
     /// The time for which a channel's topic stays subscribed after its last user here has left, so that the reload of a
     /// page does not lead to a new subscription. Default: 10 s.
     pub linger: u64,
@@ -130,6 +133,7 @@ impl Settings {
             answer_again: 100,
             leaver_memory: 2 * MINUTE,
             coalesce: 20,
+            handover: SECOND,
             linger: 10 * SECOND,
             repair_after: 30,
             repair_again: 500,

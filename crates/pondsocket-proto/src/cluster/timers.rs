@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ChannelKey;
+use crate::id::UserId;
 
 /// A delayed action. Of several that are due at the same time, the one that is declared first here is executed first,
 /// so that the order is the same in every run of the simulator.
@@ -26,6 +27,8 @@ pub(super) enum Timer {
     Repair(Arc<str>),
     /// Shows the changes of remote members in a channel.
     View(ChannelKey),
+    /// Publishes the leave of a user that has joined on another node.
+    Moved(ChannelKey, UserId),
     /// Ends the presence grace of users whose node has gone.
     Orphans(ChannelKey),
     /// Publishes the digest of a channel some time after its last change.
@@ -73,6 +76,10 @@ impl Timers {
         if let Some(at) = self.times.remove(timer) {
             self.order.remove(&(at, timer.clone()));
         }
+    }
+
+    pub(super) fn is_running(&self, timer: &Timer) -> bool {
+        self.times.contains_key(timer)
     }
 
     pub(super) fn clear(&mut self) {

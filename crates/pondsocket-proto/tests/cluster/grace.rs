@@ -209,3 +209,42 @@ fn a_server_in_another_language_takes_an_orphan_over() {
     world.pass(GRACE);
     assert!(orphans(&mut world).is_empty());
 }
+
+/// Messages of two nodes can overtake each other: a third one must not see the leave ahead of the join.
+#[test]
+fn the_leave_of_a_user_that_has_moved_is_published_behind_its_join_with_a_distance() {
+    let mut world = cluster(2);
+    let left = |world: &mut TestCluster| world.kinds().get("UserLeft").copied().unwrap_or(0);
+    world.join(0, &room(), "ada");
+    world.join(0, &room(), "bob");
+    world.join(1, &room(), "ada");
+    world.join(1, &room(), "bob");
+    world.pass(100);
+    left(&mut world);
+    for name in ["ada", "bob"] {
+        world.input(0, Input::Moved { channel: room(), user: user(name) });
+    }
+    world.pass(500);
+    assert_eq!(left(&mut world), 0);
+    // One is back, as another member of this node.
+    world.join(0, &room(), "bob");
+    world.pass(600);
+    assert_eq!(left(&mut world), 1);
+    assert_eq!(world.shown(1, &room()), "bob of-a*");
+    world.pass(10_000);
+    assert_eq!(left(&mut world), 0);
+}
+
+#[test]
+fn a_channel_that_closes_as_its_last_user_moves_publishes_the_leave_later_nevertheless() {
+    let mut world = cluster(2);
+    world.join(1, &room(), "of-a");
+    world.pass(100);
+    world.kinds();
+    world.input(0, Input::Moved { channel: room(), user: user("of-a") });
+    world.input(0, Input::Closed { channel: room(), instance: 1 });
+    world.pass(500);
+    assert_eq!(world.kinds().get("UserLeft"), None);
+    world.pass(600);
+    assert_eq!(world.kinds().get("UserLeft"), Some(&1));
+}

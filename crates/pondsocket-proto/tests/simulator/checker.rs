@@ -32,6 +32,8 @@ pub(crate) struct Checker {
     /// True if each loss is reported, so that any divergence is a bug.
     is_loud: bool,
     relays: bool,
+    /// True if users of nodes that have gone are shown for a while.
+    has_grace: bool,
     has_leases: bool,
     violation: Option<Violation>,
     incarnations: HashMap<String, NodeId>,
@@ -58,6 +60,7 @@ impl Checker {
             is_well: plan.is_well(),
             is_loud: plan.silent == 0,
             relays: plan.js,
+            has_grace: plan.grace > 0,
             has_leases: plan.leases,
             violation: None,
             incarnations: HashMap::new(),
@@ -210,7 +213,7 @@ impl Checker {
             // Users that a foreign server relays have no incarnation. A node does not learn that it was replaced
             // itself.
             let is_other = self.ids[&peer].name != owner.name;
-            if owner.incarnation < youngest && is_other && !self.relays {
+            if owner.incarnation < youngest && is_other && !self.relays && !self.has_grace {
                 let what = format!("{peer} shows {user} of {} in {channel:?}, and knew of {youngest}", owner.source());
                 self.violated("I3", what);
             }

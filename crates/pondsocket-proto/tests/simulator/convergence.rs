@@ -40,11 +40,12 @@ impl World {
         if self.plan.has_foreign() && self.plan.is_well() {
             self.foreign_servers_settle();
         }
-        let acts: [fn(&mut World); 7] = [
+        let acts: [fn(&mut World); 8] = [
             World::only_routine_is_published,
             World::a_change_is_shown_at_once,
             World::a_last_message_is_lost,
             World::queries_are_answered,
+            World::users_come_back_in_time_or_not,
             World::a_node_stops,
             World::a_node_is_restarted,
             World::a_node_is_killed,
@@ -98,7 +99,7 @@ impl World {
     }
 
     /// Runs until all views are as expected, for `bound` at most.
-    fn settles_within(&mut self, bound: u64, rule: &'static str) {
+    pub(crate) fn settles_within(&mut self, bound: u64, rule: &'static str) {
         let (start, step) = (self.now, 50);
         while self.checker.is_content() {
             if std::mem::replace(&mut self.is_dirty, false) && self.difference().is_none() {
@@ -162,7 +163,7 @@ impl World {
     }
 
     /// A user joins on every node, so that each has one to show.
-    fn a_user_joins_on_each_node(&mut self) {
+    pub(crate) fn a_user_joins_on_each_node(&mut self) {
         for peer in self.running() {
             let channel = self.channels[0].clone();
             let who = super::server_channel::user(&format!("watcher {peer}"));
@@ -174,7 +175,7 @@ impl World {
         self.run_until(start + bound);
     }
 
-    fn somewhere(&mut self) -> (Peer, ChannelKey) {
+    pub(crate) fn somewhere(&mut self) -> (Peer, ChannelKey) {
         let running = self.running();
         let peer = running[self.rng.index(running.len())];
         (peer, self.channels[0].clone())

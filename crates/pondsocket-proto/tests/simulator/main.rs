@@ -17,6 +17,7 @@
 //! | `user_actions`, `faults` | actions of users; faults and their repair |
 //! | `oracle`, `checker` | the users that each node should show; the rules that no output may break |
 //! | `convergence` | the course of a schedule |
+//! | `grace` | users that lose their node or connection, and come back in time or not |
 //! | `sabotage` | broken rules, to test the checker |
 
 mod checker;
@@ -26,6 +27,7 @@ mod foreign;
 mod foreign_go;
 mod foreign_js;
 mod format;
+mod grace;
 mod lease_renewals;
 mod leases;
 mod node;

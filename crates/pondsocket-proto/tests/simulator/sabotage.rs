@@ -28,10 +28,14 @@ pub(crate) enum Sabotage {
     Questions,
     /// The number of an incarnation is the time of its node's clock.
     Clocks,
+    /// Users of a node that has gone are hidden at once.
+    Grace,
+    /// A node that stops is taken for one that has died.
+    Farewells,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 9] = [
+    pub(crate) const ALL: [Sabotage; 11] = [
         Sabotage::Gaps,
         Sabotage::Order,
         Sabotage::Lives,
@@ -41,6 +45,8 @@ impl Sabotage {
         Sabotage::Loss,
         Sabotage::Questions,
         Sabotage::Clocks,
+        Sabotage::Grace,
+        Sabotage::Farewells,
     ];
 }
 
@@ -73,10 +79,14 @@ impl SabotageFilter {
             self.ever.extend(lease.alive.iter().cloned());
             *lease = Lease { alive: self.ever.iter().cloned().collect(), ..Lease::default() };
         }
+        if let (Sabotage::Grace, Input::Opened { grace, .. }) = (sabotage, &mut input) {
+            *grace = 0;
+        }
         let Input::Received { message, .. } = &mut input else { return Some(input) };
         match (sabotage, &message.body) {
             (Sabotage::Loss, Body::Digest { .. }) => return None,
             (Sabotage::Deaths, Body::Node(NodeEvent::Down(_))) => return None,
+            (Sabotage::Farewells, Body::Node(NodeEvent::Bye)) => return None,
             (Sabotage::Questions, Body::StateRequest { .. }) => return None,
             _ => {}
         }

@@ -100,6 +100,8 @@ pub(crate) struct Plan {
     pub(crate) kinds: Vec<(u64, Fault)>,
     /// True if messages are encoded and decoded.
     pub(crate) encoded: bool,
+    /// The presence grace of all channels.
+    pub(crate) grace: u64,
 }
 
 impl Plan {
@@ -140,6 +142,9 @@ impl Plan {
             faults: (!well).then(|| rng.range((800, 9000))),
             kinds,
             encoded: rng.per_mille(100),
+            // Of a copy, so that earlier seeds are still the schedules that they were. Servers in other languages know no
+            // grace.
+            grace: if foreign { 0 } else { [0, 0, 3000, 12_000, 60_000][rng.clone().index(5)] },
         }
     }
 

@@ -23,6 +23,10 @@ pub(crate) struct ServerChannel {
     pub(crate) instance: u64,
     pub(crate) members: BTreeMap<UserId, ChannelUser>,
     pub(crate) view: BTreeMap<UserId, RemoteMember>,
+    /// The members without connections, each with the time of its latest join on another node by then.
+    pub(crate) ghosts: BTreeMap<UserId, Option<u64>>,
+    /// What members here have seen: that a user is there from now on, or is not any more.
+    pub(crate) seen: Vec<(UserId, bool)>,
 }
 
 /// An action of a member, or a command that is executed on it.
@@ -30,6 +34,8 @@ pub(crate) struct ServerChannel {
 pub(crate) enum UserAction {
     Join(Assigns, Option<Object>),
     Leave,
+    /// The last connection is lost.
+    Lose,
     Show(Option<Object>),
     Assign(String, Json),
     Merge(Assigns),
@@ -37,13 +43,15 @@ pub(crate) enum UserAction {
 
 impl ServerChannel {
     pub(crate) fn new(key: ChannelKey, instance: u64) -> ServerChannel {
-        ServerChannel { key, instance, members: BTreeMap::new(), view: BTreeMap::new() }
+        let (members, view, ghosts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        ServerChannel { key, instance, members, view, ghosts, seen: Vec::new() }
     }
 
     /// Executes an action, and returns the inputs for the core. An impossible action has no effect.
     pub(crate) fn perform(&mut self, user: &UserId, action: UserAction, now: u64) -> Vec<Input> {
-        let user = user.clone();
-        let changes = match (self.members.get_mut(&user), action) {
+        let (user, before) = (user.clone(), self.is_seen(user));
+        let who = user.clone();
+        let changes: Vec<_> = match (self.members.get_mut(&user), action) {
             (None, UserAction::Join(assigns, presence)) => {
                 let member = ChannelUser { joined: now, assigns: assigns.clone(), presence: presence.clone() };
                 self.members.insert(user.clone(), member);
@@ -53,6 +61,7 @@ impl ServerChannel {
             }
             (Some(_), UserAction::Leave) => {
                 self.members.remove(&user);
+                self.ghosts.remove(&user);
                 vec![MemberChange::Left { user }]
             }
             (Some(member), UserAction::Show(presence)) => {
@@ -67,8 +76,18 @@ impl ServerChannel {
                 member.assigns.merge(assigns);
                 vec![MemberChange::Assigns { user, assigns: member.assigns.clone(), key: None }]
             }
-            (Some(_), UserAction::Join(..)) | (None, _) => Vec::new(),
+            (Some(_), UserAction::Lose) => {
+                let elsewhere = self.view.get(&user).map(|shown| shown.joined);
+                self.ghosts.insert(user, elsewhere);
+                Vec::new()
+            }
+            (Some(_), UserAction::Join(..)) => {
+                self.ghosts.remove(&user);
+                Vec::new()
+            }
+            (None, _) => Vec::new(),
         };
+        self.note(&who, before);
         changes.into_iter().map(|change| Input::Local { channel: self.key.clone(), change }).collect()
     }
 
@@ -87,12 +106,36 @@ impl ServerChannel {
         (Verdict::Done, self.perform(user, action, now))
     }
 
-    pub(crate) fn apply(&mut self, changes: Vec<RemoteChange>) {
+    /// Shows changes of other nodes. Returns the input for each ghost that has joined there.
+    pub(crate) fn apply(&mut self, changes: Vec<RemoteChange>) -> Vec<Input> {
+        let mut inputs = Vec::new();
         for change in changes {
+            let (RemoteChange::Shown(user, _) | RemoteChange::Gone(user)) = &change;
+            let (user, before) = (user.clone(), self.is_seen(user));
             match change {
-                RemoteChange::Shown(user, shown) => drop(self.view.insert(user, shown)),
+                RemoteChange::Shown(user, shown) => {
+                    if self.ghosts.get(&user).is_some_and(|before| before.is_none_or(|before| shown.joined > before)) {
+                        self.ghosts.remove(&user);
+                        self.members.remove(&user);
+                        inputs.push(Input::Moved { channel: self.key.clone(), user: user.clone() });
+                    }
+                    self.view.insert(user, shown);
+                }
                 RemoteChange::Gone(user) => drop(self.view.remove(&user)),
             }
+            self.note(&user, before);
+        }
+        inputs
+    }
+
+    fn is_seen(&self, user: &UserId) -> bool {
+        self.members.contains_key(user) || self.view.contains_key(user)
+    }
+
+    fn note(&mut self, user: &UserId, before: bool) {
+        let now = self.is_seen(user);
+        if now != before {
+            self.seen.push((user.clone(), now));
         }
     }
 }

@@ -204,12 +204,14 @@ impl World {
                 // One machine has one clock; it may be set between two incarnations.
                 ahead = if self.plan.sets_clocks { ahead } else { node.ahead };
                 node.is_replaced = true;
+                node.ended = node.ended.min(self.now);
                 last = last.max(Some(node.id.incarnation));
             }
         }
         let peer = self.redis.add_peer();
         let id = self.new_incarnation(name.into(), ahead, last);
-        let node = Node::new(id, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next_u64());
+        let mut node = Node::new(id, ahead, self.now, self.topics.clone(), self.plan.encoded, self.rng.next_u64());
+        node.grace = self.plan.grace;
         self.checker.born(peer, &node.id);
         self.note(|| format!("{} starts as {peer}", node.id.source()));
         self.participants.push(Participant::Ours(Box::new(node)));
@@ -402,9 +404,10 @@ impl World {
             Output::Node(NodeOutput::RemoteMembers { channel, instance, changes }) => {
                 self.is_dirty = true;
                 let node = self.node(peer).expect("it is ours");
-                if let Some(room) = node.rooms.get_mut(&channel).filter(|room| room.instance == instance) {
-                    room.apply(changes);
-                }
+                let room = node.rooms.get_mut(&channel).filter(|room| room.instance == instance);
+                let inputs = room.map_or_else(Vec::new, |room| room.apply(changes));
+                inputs.into_iter().for_each(|input| self.feed(peer, input));
+                self.close_if_empty(peer, &channel);
             }
             Output::Node(NodeOutput::Command { id, channel, user, command }) => {
                 let delay = if self.rng.per_mille(100) { self.rng.below(600) } else { self.rng.below(20) };

@@ -135,7 +135,7 @@ impl Broadcast<'_> {
         empty.forward(source.user, to, event, message.request_id, message.payload);
         let messages = empty.take_outbound().into_iter().filter_map(|outbound| match outbound {
             Outbound::Message(message) => Some(message),
-            Outbound::Change(_) | Outbound::Append(_) => None,
+            Outbound::Change(_) | Outbound::Moved(_) | Outbound::Append(_) => None,
         });
         let key = endpoint.key(channel);
         let taken = messages.map(|message| node.publish_message(key.clone(), message));

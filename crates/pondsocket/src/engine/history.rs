@@ -145,6 +145,11 @@ impl Histories {
         self.ghosts.load(Ordering::Relaxed) < self.max_ghosts
     }
 
+    /// Returns `true` if any channel has ghosts.
+    pub(crate) fn has_ghosts(&self) -> bool {
+        self.ghosts.load(Ordering::Relaxed) > 0
+    }
+
     /// The account of the ghosts of a channel.
     pub(crate) fn ghost_account(self: &Arc<Self>) -> GhostAccount {
         GhostAccount { histories: Arc::clone(self), count: 0 }

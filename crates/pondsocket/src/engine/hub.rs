@@ -68,6 +68,10 @@ impl<L: Rules> Hub<L> {
 
     /// Ends the grace of ghosts.
     pub(crate) fn end_ghosts(&self, which: GraceEnd) {
+        // The task comes once a second, also where only histories need it.
+        if !self.histories.has_ghosts() {
+            return;
+        }
         self.channels().iter().for_each(|channel| self.end_ghosts_of(channel, which));
     }
 

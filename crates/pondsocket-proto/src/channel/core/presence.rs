@@ -28,7 +28,7 @@ impl<R> Channel<R> {
                 matches!(&change, RemoteChange::Shown(_, shown) if self.local.is_back_elsewhere(&user, shown.joined));
             self.remote.apply(change);
             if is_back && let Some(ghost) = self.local.remove(&user) {
-                self.outbound.note(|| Outbound::Change(MemberChange::Left { user: user.clone() }));
+                self.outbound.note(|| Outbound::Moved(user.clone()));
                 moved.push(ghost);
             }
             self.announce_change(&user, before);

@@ -110,7 +110,11 @@ impl Core {
         // excess waits for the next other input.
         let may_report = !matches!(
             input,
-            Input::Opened { .. } | Input::Expected { .. } | Input::Local { .. } | Input::Closed { .. }
+            Input::Opened { .. }
+                | Input::Expected { .. }
+                | Input::Local { .. }
+                | Input::Moved { .. }
+                | Input::Closed { .. }
         );
         match input {
             Input::Incarnation(incarnation) => self.adopt(incarnation),
@@ -118,6 +122,10 @@ impl Core {
             Input::Expected { channel } => self.channels.listen(&mut self.context, &channel),
             Input::Closed { channel, instance } => self.close(&channel, instance),
             Input::Local { channel, change } => self.change_local(&channel, change),
+            Input::Moved { channel, user } => {
+                let cx = &mut self.context;
+                cx.timers.set(Timer::Moved(channel, user), cx.now + cx.settings.handover);
+            }
             Input::Received { topic, message } => self.receive(&topic, *message),
             Input::Bus(event) => self.bus(event),
             Input::Lease(lease) => self.lease(&lease),
@@ -226,6 +234,7 @@ impl Core {
                 Timer::View(channel) => {
                     self.view.refresh(&mut self.context, &directory!(self), channel);
                 }
+                Timer::Moved(channel, user) => self.publish_local(&channel, MemberChange::Left { user }),
                 Timer::Orphans(channel) => self.end_orphans(&channel),
                 Timer::Digest(channel, _) => publish_digest(cx, &self.channels, &channel),
                 Timer::Sweep => self.sync.sweep(cx, &mut self.channels),
@@ -334,7 +343,9 @@ impl Core {
                     self.catch_up(&node);
                     let given_back = self.orphans.give_back(&node);
                     self.touch_all(given_back);
-                    self.touch_all(self.channels.users_of(&node.name));
+                    let users = self.channels.users_of(&node.name);
+                    users.iter().for_each(|(key, users)| self.settle_orphans(key, users));
+                    self.touch_all(users);
                     // Repairs stop while the owner is down; what is still missing is requested now.
                     self.sync.check_repairs_of(&mut self.context, &self.channels, &node.name);
                 }
@@ -420,7 +431,7 @@ impl Core {
         let left = self.channels.open(&mut self.context, key, instance);
         // They have left this node: for a while no list of a foreign node restores them.
         left.iter().for_each(|user| self.interop.note_owner(&self.context, key, user, false));
-        self.orphans.open(&self.context, key, grace);
+        self.orphans.open(&mut self.context, key, grace);
         self.view.open(&mut self.context, key, instance);
         if self.channels.is_subscribed(key) {
             self.sync.want_state(&mut self.context, &self.channels, key);
@@ -443,6 +454,12 @@ impl Core {
         if !self.channels.is_open(key) {
             return;
         }
+        // A user that has moved, and is back already, or is evicted nevertheless.
+        self.context.timers.stop(&Timer::Moved(key.clone(), change.user().clone()));
+        self.publish_local(key, change);
+    }
+
+    fn publish_local(&mut self, key: &ChannelKey, change: MemberChange) {
         let user = change.user().clone();
         match change {
             MemberChange::Joined { .. } => self.interop.note_owner(&self.context, key, &user, true),

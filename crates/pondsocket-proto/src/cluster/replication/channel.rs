@@ -65,19 +65,20 @@ impl ReplicatedChannel {
     /// Opens the channel. Returns the messages about users that an earlier instance has left behind. Usually there are
     /// none, because users leave before their channel closes; but other nodes would show them as long as this node is
     /// alive.
-    pub(super) fn open(&mut self, instance: u64) -> Vec<Delta> {
+    pub(super) fn open(&mut self, instance: u64, stays: impl Fn(&UserId) -> bool) -> Vec<Delta> {
         self.lifecycle = Lifecycle::Open { instance };
-        self.local.leave_all()
+        self.local.leave_all(stays)
     }
 
-    /// Closes the channel, if this is its present instance. Returns the messages about users that it has left behind.
-    pub(super) fn close(&mut self, instance: u64) -> Option<Vec<Delta>> {
+    /// Closes the channel, if this is its present instance. Returns the messages about users that it has left behind,
+    /// except for those that stay for a moment.
+    pub(super) fn close(&mut self, instance: u64, stays: impl Fn(&UserId) -> bool) -> Option<Vec<Delta>> {
         // An instance that was replaced must not close its successor.
         if self.lifecycle != (Lifecycle::Open { instance }) {
             return None;
         }
         self.lifecycle = Lifecycle::Lingering;
-        Some(self.local.leave_all())
+        Some(self.local.leave_all(stays))
     }
 
     /// Changes the record of the owner's valid incarnation.

@@ -102,7 +102,7 @@ impl Channels {
         cx.timers.stop(&Timer::Linger(key.clone()));
         let Some(channel) = self.channels.get_mut(key) else { return Vec::new() };
         let left = channel.local.users().keys().cloned().collect();
-        let deltas = channel.open(instance);
+        let deltas = channel.open(instance, |user| is_moving(cx, key, user));
         publish(cx, key, deltas);
         left
     }
@@ -116,7 +116,7 @@ impl Channels {
     ) -> Option<Vec<UserId>> {
         let channel = self.channels.get_mut(key)?;
         let left = channel.local.users().keys().cloned().collect();
-        let deltas = channel.close(instance)?;
+        let deltas = channel.close(instance, |user| is_moving(cx, key, user))?;
         publish(cx, key, deltas);
         cx.timers.set(Timer::Linger(key.clone()), cx.now + cx.settings.linger);
         Some(left)
@@ -140,7 +140,7 @@ impl Channels {
     /// they take them over when this node says `Bye`.
     pub(in crate::cluster) fn leave_all(&mut self, cx: &mut Context, is_quiet: impl Fn(&ChannelKey) -> bool) {
         for (key, channel) in &mut self.channels {
-            let deltas = channel.local.leave_all();
+            let deltas = channel.local.leave_all(|_| false);
             if is_quiet(key) {
                 // Without versions they are no changes of this node's own: our nodes ignore them.
                 deltas.into_iter().for_each(|delta| cx.publish(key, delta.body));
@@ -318,6 +318,11 @@ impl Channels {
         let known = self.channels.iter_mut().filter(|(_, channel)| channel.records.contains_key(node));
         known.map(|(key, channel)| (key.clone(), channel.alter(node, &change))).collect()
     }
+}
+
+/// Returns whether a user has joined on another node, and its leave here is published in a moment.
+fn is_moving(cx: &Context, key: &ChannelKey, user: &UserId) -> bool {
+    cx.timers.is_running(&Timer::Moved(key.clone(), user.clone()))
 }
 
 /// The count and the hash of users.

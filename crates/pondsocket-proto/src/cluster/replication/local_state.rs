@@ -55,9 +55,9 @@ impl LocalState {
         }
     }
 
-    /// Removes all users. Returns the messages about it, in order.
-    pub(in crate::cluster) fn leave_all(&mut self) -> Vec<Delta> {
-        let users: Vec<_> = self.users.keys().cloned().collect();
+    /// Removes all users but those that `stays` is true for. Returns the messages about it, in order.
+    pub(in crate::cluster) fn leave_all(&mut self, stays: impl Fn(&UserId) -> bool) -> Vec<Delta> {
+        let users: Vec<_> = self.users.keys().filter(|user| !stays(user)).cloned().collect();
         users.iter().flat_map(|user| self.leave(user)).collect()
     }
 
@@ -189,6 +189,6 @@ mod tests {
         }
         assert_eq!(record.at(), At { incarnation: 1, version: own.version() });
         assert!(record.iter().eq(own.users()));
-        assert_eq!(own.leave_all().len(), 1);
+        assert_eq!(own.leave_all(|_| false).len(), 1);
     }
 }

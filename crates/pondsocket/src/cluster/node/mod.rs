@@ -508,6 +508,7 @@ impl Replication for ChannelReplication {
             let channel = self.key(channel);
             match outbound {
                 Outbound::Change(change) => self.node.handle_now([Input::Local { channel, change }]),
+                Outbound::Moved(user) => self.node.handle_now([Input::Moved { channel, user }]),
                 // The sender has checked that there is room. If there is none any more, the message is counted as
                 // dropped.
                 Outbound::Message(message) => drop(self.node.publish_message(channel, message)),
