@@ -313,6 +313,8 @@ pub enum NodeOutput {
     NameConflict(NodeId),
     /// Another node has begun the history of a channel anew.
     HistoryRestarted(ChannelKey),
+    /// A client has come to another node with the key of a session of this one. The text is the name of the session's record.
+    SessionClaimed(Arc<str>),
     /// The users of a node differ from its digest at the same version. That indicates a bug, or another process that
     /// publishes under the node's name. They are repaired.
     Diverged(ChannelKey),

@@ -249,6 +249,7 @@ impl TestCluster {
                 node.log.push(format!("excess {} {times}", what.as_str()))
             }
             Output::Node(NodeOutput::HistoryRestarted(key)) => node.log.push(format!("restarted {}", key.channel)),
+            Output::Node(NodeOutput::SessionClaimed(record)) => node.log.push(format!("claimed {record}")),
             Output::Node(NodeOutput::Diverged(key)) => node.log.push(format!("diverged {}", key.channel)),
         }
     }

@@ -105,6 +105,7 @@ fn ours() -> BoxedStrategy<Body> {
         Just(NodeEvent::Hello),
         Just(NodeEvent::Bye),
         Just(NodeEvent::HistoryRestarted),
+        id().prop_map(NodeEvent::SessionClaimed),
         node().prop_map(NodeEvent::Down),
     ];
     prop_oneof![

@@ -123,6 +123,7 @@ fn types_of_our_own_nodes() {
     assert_eq!(event(NodeEvent::Hello), json!({ "ev": "hello" }));
     assert_eq!(event(NodeEvent::Bye), json!({ "ev": "bye" }));
     assert_eq!(event(NodeEvent::HistoryRestarted), json!({ "ev": "history" }));
+    assert_eq!(event(NodeEvent::SessionClaimed("s".into())), json!({ "ev": "session", "key": "s" }));
     assert_eq!(event(NodeEvent::Down(node("web-2"))), json!({ "ev": "down", "who": ["web-2", 7] }));
 }
 

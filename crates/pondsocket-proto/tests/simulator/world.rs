@@ -425,6 +425,7 @@ impl World {
             | Output::Node(NodeOutput::Excess { .. })
             | Output::Node(NodeOutput::NameConflict(_))
             | Output::Node(NodeOutput::HistoryRestarted(_))
+            | Output::Node(NodeOutput::SessionClaimed(_))
             | Output::Node(NodeOutput::Diverged(_)) => {}
         }
     }

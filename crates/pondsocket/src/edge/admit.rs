@@ -192,7 +192,7 @@ async fn claim_session(
         let error = Error::bad_request(format!("without a user id a session key has at least {SECRET_KEY} characters"));
         return Err(HttpRefusal::new(error.in_call("accept().session"), DeclineReason::Handler));
     }
-    Ok(endpoint.sessions.claim(SessionKey::of(key), connected.user.as_ref()).await)
+    Ok(endpoint.sessions.claim(SessionKey::of(key, connected.user.as_ref()), connected.user.as_ref()).await)
 }
 
 /// Runs the connection handler within its time limit. A shutdown waits for it.

@@ -79,7 +79,7 @@ impl ConnectionHandle {
         let handle = Arc::new(handle);
         if let Some(session) = &handle.session {
             let connection: Weak<dyn SessionConnection> = Arc::downgrade(&handle) as _;
-            if !session.begin(handle.id(), connection) {
+            if !session.begin(handle.id(), handle.user(), connection) {
                 handle.reached(Limit::Sessions);
             }
         }
@@ -502,6 +502,10 @@ const SUPERSEDED: Closure = Closure { code: 1008, text: Cow::Borrowed("supersede
 impl SessionConnection for ConnectionHandle {
     fn is_open(&self) -> bool {
         ConnectionHandle::is_open(self)
+    }
+
+    fn user(&self) -> &UserId {
+        ConnectionHandle::user(self)
     }
 
     fn session(&self) -> Option<&ConnectionSession> {

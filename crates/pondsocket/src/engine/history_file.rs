@@ -365,7 +365,7 @@ mod tests {
         });
         (any::<u64>(), user(), any::<u32>(), prop::collection::vec((name(), progress), 0..4)).prop_map(
             |(key, user, expires, channels)| SavedSession {
-                key: SessionKey::of(&key.to_string()),
+                key: SessionKey::of(&key.to_string(), None),
                 user,
                 expires_in: Duration::from_millis(expires.into()),
                 channels,

@@ -13,6 +13,7 @@ pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod runtime;
 pub(crate) mod sessions;
+pub(crate) mod shared_sessions;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod sync;

@@ -3,27 +3,34 @@
 //! A client names its session by a key when it connects. While the connection is open, answers to pings prove what the client
 //! has received. When the connection ends, the session keeps a ticket with these positions, which the next connection of the
 //! same key and user takes, once.
+//!
+//! On a node whose bus has a store the next connection may come to any node: see `shared_sessions.rs`.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::pin;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use pondsocket_proto::channel::{Progress, Proof};
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
+use pondsocket_proto::position::{Epoch, Position};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::engine::answers::Answers;
+use crate::engine::shared_sessions::{Found, Positions, SharedSessions};
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
 
 /// The time in which the older connection of a session answers a ping, if its client is alive.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The time for which the record of a connection is kept in the store. It is written again in time.
+const RECORD_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// The most channels of a ticket. A client could otherwise collect any number of them, with one connection after the other.
 const MOST_CHANNELS: usize = 1024;
@@ -33,9 +40,23 @@ const MOST_CHANNELS: usize = 1024;
 pub(crate) struct SessionKey([u8; 16]);
 
 impl SessionKey {
-    pub(crate) fn of(key: &str) -> SessionKey {
-        let hash = Sha256::digest(key.as_bytes());
+    /// The key of a client with this user id, if it has one of its own: users cannot take sessions from each other.
+    pub(crate) fn of(key: &str, user: Option<&UserId>) -> SessionKey {
+        let user = user.map_or("", UserId::as_str);
+        // No user id has a control character in it.
+        let hash = Sha256::new().chain_update(user).chain_update([0]).chain_update(key).finalize();
         SessionKey(std::array::from_fn(|at| hash[at]))
+    }
+
+    /// The key as text.
+    fn text(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn from_text(text: &str) -> Option<SessionKey> {
+        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
+        let bytes: Vec<u8> = (0..16).map(byte).collect::<Option<_>>()?;
+        (text.len() == 32).then(|| bytes.try_into().ok().map(SessionKey)).flatten()
     }
 }
 
@@ -64,6 +85,8 @@ impl FromStr for SessionKey {
 pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
     /// Returns `true` if nothing has ended the connection.
     fn is_open(&self) -> bool;
+    /// Its user.
+    fn user(&self) -> &UserId;
     /// Its session; `None` if it has none.
     fn session(&self) -> Option<&ConnectionSession>;
     /// Pings the client, and returns the number of the ping.
@@ -102,6 +125,10 @@ pub(crate) struct ConnectionSession {
     start: Instant,
     /// The proof of what the client has received. Locked behind the outbox, so that its order is that of the frames.
     pub(crate) proof: Mutex<Proof>,
+    /// The channels whose histories the proof watches. Locked ahead of the proof.
+    channels: Mutex<Vec<(Epoch, ChannelName)>>,
+    /// The sum of the offsets in the last record of the session: it shows if positions have moved since.
+    recorded: AtomicU64,
     /// The positions of the connection before. Each is used once.
     ticket: Mutex<Option<Ticket>>,
     /// The messages that were handled, from the first one that the client may repeat.
@@ -119,6 +146,8 @@ impl ConnectionSession {
             key,
             start: Instant::now(),
             proof: Mutex::default(),
+            channels: Mutex::default(),
+            recorded: AtomicU64::new(0),
             ticket: Mutex::new(ticket),
             answers: answers.map(OnceLock::from).unwrap_or_default(),
             changed: Notify::new(),
@@ -127,8 +156,49 @@ impl ConnectionSession {
     }
 
     /// The connection has been made. Returns `false` if there are too many sessions: then this one is not kept.
-    pub(crate) fn begin(&self, id: ConnectionId, connection: Weak<dyn SessionConnection>) -> bool {
-        self.sessions.begin(self.key, Entry::Live { id, connection })
+    pub(crate) fn begin(&self, id: ConnectionId, user: &UserId, connection: Weak<dyn SessionConnection>) -> bool {
+        let has_begun = self.sessions.begin(self.key, Entry::Live { id, connection });
+        if has_begun {
+            self.sessions.follow(self.key, user, &self.positions());
+        }
+        has_begun
+    }
+
+    /// The client is owed what comes behind a position of a channel.
+    pub(crate) fn watch(&self, channel: &ChannelName, from: Position) {
+        let mut channels = self.channels.lock();
+        channels.retain(|(epoch, name)| *epoch != from.epoch && name != channel);
+        channels.push((from.epoch, channel.clone()));
+        self.proof.lock().watch(from);
+    }
+
+    /// Nothing of a history is owed to the client any more.
+    pub(crate) fn forget(&self, epoch: Epoch) {
+        let mut channels = self.channels.lock();
+        channels.retain(|(other, _)| *other != epoch);
+        self.proof.lock().forget(epoch);
+    }
+
+    /// The positions of the client in its channels, and those of the connection before in the others.
+    fn positions(&self) -> Positions {
+        let (channels, proof) = (self.channels.lock(), self.proof.lock());
+        let own = channels.iter().filter_map(|(epoch, name)| Some((name.clone(), proof.progress(*epoch)?)));
+        let mut positions: Positions = own.collect();
+        drop((channels, proof));
+        let ticket = self.ticket.lock();
+        positions.extend(ticket.iter().flat_map(|ticket| ticket.channels.iter().cloned()));
+        positions.truncate(MOST_CHANNELS);
+        positions
+    }
+
+    /// The positions, if they have moved since they were taken last.
+    fn moved(&self) -> Option<Positions> {
+        let positions = self.positions();
+        let sum = positions.iter().fold(0, |sum: u64, (_, progress)| sum.wrapping_add(progress.proven).wrapping_add(1));
+        // A record of positions that do not move is written twice a day, so that it does not expire.
+        let sum = sum.wrapping_add(self.start.elapsed().as_secs() / (12 * 3600));
+        // Relaxed: one task reads and writes it.
+        (self.recorded.swap(sum, Ordering::Relaxed) != sum).then_some(positions)
     }
 
     /// The time, in milliseconds.
@@ -211,6 +281,8 @@ impl Drop for ConnectionSession {
         {
             self.sessions.put_back(self.key, ticket);
         }
+        // Only now, because until its end the client may prove more.
+        self.sessions.publish(self.key);
     }
 }
 
@@ -222,6 +294,8 @@ pub(crate) struct Sessions {
     interval: u64,
     most: usize,
     table: Mutex<Table>,
+    /// The sessions on all nodes, if the bus has a store.
+    shared: OnceLock<SharedSessions>,
 }
 
 #[derive(Debug, Default)]
@@ -240,7 +314,13 @@ enum Entry {
 impl Sessions {
     pub(crate) fn new(window: Duration, interval: Duration, most: usize) -> Sessions {
         let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        Sessions { window, interval, most, table: Mutex::new(Table::default()) }
+        Sessions { window, interval, most, table: Mutex::new(Table::default()), shared: OnceLock::new() }
+    }
+
+    /// Shares the sessions with other nodes. Called before the first connection.
+    pub(crate) fn share(&self, shared: SharedSessions) {
+        // An error is impossible: an endpoint calls it once.
+        let _ = self.shared.set(shared);
     }
 
     /// The session of a new connection, with the positions of the connection before. If that one is open, its client is
@@ -251,22 +331,46 @@ impl Sessions {
         key: SessionKey,
         user: Option<&UserId>,
     ) -> Option<Box<ConnectionSession>> {
-        let older = match self.take(key, user) {
-            Ok(ticket) => return Some(ConnectionSession::new(self, key, ticket)),
-            Err(older) => older,
-        };
-        if older.is_open() {
-            let number = older.probe();
-            // Its client answers, or it ends by itself, or neither in time.
-            let answered = timeout(PROBE_TIMEOUT, changed(&*older, || older.has_answered(number))).await;
-            if answered.is_ok() && older.is_open() {
-                return None;
+        let ticket = match (self.take(key, user), self.shared.get()) {
+            (Ok(None), Some(shared)) => match shared.take(&key.text(), user, self.window).await {
+                Found::Nothing => None,
+                Found::Ticket(user, channels) => Some(Ticket { user, channels, answers: None }),
+                Found::Alive => return None,
+            },
+            (Ok(ticket), shared) => {
+                // It may be in the store, too, and is used once.
+                shared.into_iter().for_each(|shared| shared.forget(&key.text()));
+                ticket
             }
-            older.supersede();
+            (Err(older), _) => {
+                if self.is_alive(&*older).await {
+                    return None;
+                }
+                self.end_lost(&*older).await;
+                self.take(key, user).unwrap_or_default()
+            }
+        };
+        Some(ConnectionSession::new(self, key, ticket))
+    }
+
+    /// Returns `true` if the client of a connection answers a ping.
+    async fn is_alive(&self, connection: &dyn SessionConnection) -> bool {
+        if !connection.is_open() {
+            return false;
+        }
+        let number = connection.probe();
+        // Its client answers, or it ends by itself, or neither in time.
+        let answered = timeout(PROBE_TIMEOUT, changed(connection, || connection.has_answered(number))).await;
+        answered.is_ok() && connection.is_open()
+    }
+
+    /// Ends a connection whose client is lost.
+    async fn end_lost(&self, connection: &dyn SessionConnection) {
+        if connection.is_open() {
+            connection.supersede();
         }
         // Its task leaves the channels, and then the ticket. A task that does not run in time leaves none.
-        let _ = timeout(PROBE_TIMEOUT, changed(&*older, || false)).await;
-        Some(ConnectionSession::new(self, key, self.take(key, user).unwrap_or_default()))
+        let _ = timeout(PROBE_TIMEOUT, changed(connection, || false)).await;
     }
 
     /// Takes the ticket of a session; `Err` with its connection if that has not left its channels yet.
@@ -308,9 +412,79 @@ impl Sessions {
         if matches!(table.by_key.get(&key), Some(Entry::Live { id, .. }) if *id == ended) {
             match ticket {
                 Some(ticket) => table.keep(key, ticket, Instant::now() + self.window),
-                None => drop(table.by_key.remove(&key)),
+                None => {
+                    table.by_key.remove(&key);
+                    drop(table);
+                    self.shared.get().iter().for_each(|shared| shared.forget(&key.text()));
+                }
             }
         }
+    }
+
+    /// Keeps a record of the positions of a connection, for other nodes.
+    fn follow(&self, key: SessionKey, user: &UserId, positions: &Positions) {
+        if let Some(shared) = self.shared.get() {
+            shared.follow(&key.text(), user, positions, RECORD_TTL);
+        }
+    }
+
+    /// Writes the records of connections whose positions have moved, `most` at most. Returns their number.
+    pub(crate) fn follow_all(&self, most: usize) -> usize {
+        if self.shared.get().is_none() {
+            return 0;
+        }
+        // Cloned, because application code could run in the drop of the last reference to a connection.
+        let connections: Vec<_> = {
+            let table = self.table.lock();
+            let live = |(key, entry): (&SessionKey, &Entry)| match entry {
+                Entry::Live { connection, .. } => Some((*key, connection.upgrade()?)),
+                Entry::Ended { .. } => None,
+            };
+            table.by_key.iter().filter_map(live).collect()
+        };
+        let moved = connections.iter().filter_map(|(key, connection)| {
+            Some((key, connection.user(), connection.session().filter(|_| connection.is_open())?.moved()?))
+        });
+        moved.take(most).map(|(key, user, positions)| self.follow(*key, user, &positions)).count()
+    }
+
+    /// Moves the ticket of a session without a connection into the store, so that it is used once, on whichever node.
+    fn publish(self: &Arc<Self>, key: SessionKey) {
+        let Some(shared) = self.shared.get() else { return };
+        let table = self.table.lock();
+        let Some(Entry::Ended { ticket, until }) = table.by_key.get(&key) else { return };
+        let (user, channels, until) = (ticket.user.clone(), ticket.channels.clone(), *until);
+        drop(table);
+        let me = Arc::downgrade(self);
+        let kept = Box::new(move || {
+            // Only once it is there: otherwise the ticket would be lost with the store.
+            if let Some(sessions) = me.upgrade() {
+                sessions.table.lock().remove_ended(key, until);
+            }
+        });
+        shared.keep(&key.text(), &user, &channels, until - Instant::now(), kept);
+    }
+
+    /// A client has come to another node with the key of a session, named by its record. If its connection here does not
+    /// answer, it is ended, and its ticket goes to the store; else its record goes back there.
+    pub(crate) fn claimed(self: &Arc<Self>, record: &str) {
+        let Some(shared) = self.shared.get() else { return };
+        let Some(key) = shared.own(record).and_then(SessionKey::from_text) else { return };
+        let sessions = Arc::clone(self);
+        tokio::spawn(async move {
+            let live = match sessions.table.lock().by_key.get(&key) {
+                Some(Entry::Live { connection, .. }) => connection.upgrade(),
+                _ => None,
+            };
+            if let Some(connection) = live {
+                if sessions.is_alive(&*connection).await {
+                    let positions = connection.session().map(ConnectionSession::positions).unwrap_or_default();
+                    return sessions.follow(key, connection.user(), &positions);
+                }
+                sessions.end_lost(&*connection).await;
+            }
+            sessions.publish(key);
+        });
     }
 
     /// The ticket of a connection that has not come about.
@@ -392,6 +566,13 @@ impl Table {
     fn keep(&mut self, key: SessionKey, ticket: Ticket, until: Instant) {
         self.ends.push_back((until, key));
         self.by_key.insert(key, Entry::Ended { ticket, until });
+    }
+
+    /// Removes the ticket that expires then.
+    fn remove_ended(&mut self, key: SessionKey, at: Instant) {
+        if matches!(self.by_key.get(&key), Some(Entry::Ended { until, .. }) if *until == at) {
+            self.by_key.remove(&key);
+        }
     }
 
     fn expire(&mut self, now: Instant) {

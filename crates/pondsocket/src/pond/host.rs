@@ -14,6 +14,7 @@ use crate::cluster::node::{HistoryHost, HistoryState, Host, Instance};
 use crate::context::LeaveReason;
 use crate::endpoint::{EndpointInner, Leave, Live};
 use crate::engine::live::AtOnce;
+use crate::engine::shared_sessions::SharedSessions;
 use crate::metrics::Limit;
 use crate::user::User;
 
@@ -62,6 +63,16 @@ impl Host for EndpointHost {
         let (channel, lobby) = (live.name.clone(), Arc::clone(&live.lobby));
         let user = User { id: user, assigns: member.assigns, presence: member.presence };
         Leave { endpoint, channel, lobby, user, reason: LeaveReason::Expired }.spawn();
+    }
+
+    fn claim_session(&self, record: &str) {
+        if let Some(endpoint) = self.0.upgrade() {
+            endpoint.sessions.claimed(record);
+        }
+    }
+
+    fn follow_sessions(&self, most: usize) -> usize {
+        self.0.upgrade().map_or(0, |endpoint| endpoint.sessions.follow_all(most))
     }
 
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict {
@@ -133,6 +144,9 @@ impl EndpointHost {
     pub(crate) fn serve(endpoint: &Arc<EndpointInner>) {
         if let Some(node) = endpoint.node() {
             node.add_host(&endpoint.name_among_nodes, Arc::new(EndpointHost(Arc::downgrade(endpoint))));
+            if let Some(records) = node.session_records() {
+                endpoint.sessions.share(SharedSessions::new(records, &endpoint.name_among_nodes));
+            }
         }
     }
 

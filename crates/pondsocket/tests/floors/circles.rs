@@ -15,6 +15,7 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
         "a bus may offer a store of histories, whose trait returns the same boxed futures",
     ),
     ("cluster/node", "cluster/node/history", "a node has the histories that it shares, whose tasks work on the node"),
+    ("cluster/node", "cluster/node/sessions", "a node has a queue of records, whose task asks the node for them"),
     ("cluster/node", "cluster/node/task", "a node starts its task, which works on the node"),
     ("engine/live", "engine/hub", "a channel that closes takes itself out of the hub, which holds channels"),
     ("engine/live", "engine/live/delivery", "a channel starts its delivery, which works on the channel"),

@@ -117,6 +117,9 @@ impl Core {
         let transitions = match event {
             // The caller has passed it to the membership before, as the sign of liveness that it is.
             NodeEvent::Hello | NodeEvent::HistoryRestarted => return,
+            NodeEvent::SessionClaimed(record) => {
+                return self.context.output(NodeOutput::SessionClaimed(record));
+            }
             NodeEvent::Bye => {
                 self.orphans.disinherit(from);
                 self.membership.leave(&mut self.context, from)

@@ -25,7 +25,7 @@ fields! {
     /// The keys of the object.
     Key {
         scalar: Version "v", Name "n", Incarnation "i", Joined "j", Connection "c", Kept "k", Request "w", State "ver", Count "count",
-            Hash "hash", Acknowledged "re", Verdict "is", Event "ev";
+            Hash "hash", Session "key", Acknowledged "re", Verdict "is", Event "ev";
         raw: Change "p", Have "have", Own "st", States "states", Channels "of", Who "who";
     }
 }
@@ -124,6 +124,7 @@ impl Sent<'_> {
             "hello" => NodeEvent::Hello,
             "bye" => NodeEvent::Bye,
             "history" => NodeEvent::HistoryRestarted,
+            "session" => NodeEvent::SessionClaimed(self.keys.scalar(Key::Session).id("ext.key")?),
             "down" => {
                 let text = self.text(Key::Who).ok_or(read::kind("ext.who"))?;
                 let (name, incarnation): (Scalar<'_>, Scalar<'_>) = read::shaped(text, "ext.who")?;
@@ -218,6 +219,10 @@ fn write_body(fields: &mut ObjectWriter<'_>, body: &Body) {
         Body::Node(NodeEvent::Hello) => fields.text("ev", "hello"),
         Body::Node(NodeEvent::Bye) => fields.text("ev", "bye"),
         Body::Node(NodeEvent::HistoryRestarted) => fields.text("ev", "history"),
+        Body::Node(NodeEvent::SessionClaimed(record)) => {
+            fields.text("ev", "session");
+            fields.text("key", record);
+        }
         Body::Node(NodeEvent::Down(node)) => {
             fields.text("ev", "down");
             fields.field("who", |out| write_node(out, node));

@@ -238,6 +238,9 @@ pub enum NodeEvent {
     Down(NodeId),
     /// The sender has begun the history of the channel anew.
     HistoryRestarted,
+    /// A client has come to the sender with the key of a session, whose connection this node has. The text is the name of the
+    /// session's record.
+    SessionClaimed(Arc<str>),
 }
 
 /// The additions of our own nodes to a message. Foreign nodes ignore them.

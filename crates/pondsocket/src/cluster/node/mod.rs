@@ -16,6 +16,7 @@ mod history;
 mod lease;
 mod queue;
 mod sender;
+mod sessions;
 mod task;
 
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ pub(crate) use history::{HistoryHost, HistoryState, Instance};
 use clock::Clock;
 use history::SharedHistories;
 use queue::{PublishKind, PublishQueue, QueuedPublish};
+use sessions::RecordQueue;
 use task::Tasks;
 
 /// The first capacity of a buffer for a message: enough for most, so that they are written without a reallocation.
@@ -73,6 +75,10 @@ pub(crate) trait Host: HistoryHost + Send + Sync {
     fn show(&self, channel: &ChannelName, instance: u64, changes: Vec<RemoteChange>);
     /// Delivers a message of another node to the members here.
     fn deliver(&self, channel: &str, message: UserMessageRef<'_>);
+    /// Passes on that a client has come to another node with the key of a session, by the name of its record.
+    fn claim_session(&self, record: &str);
+    /// Writes the records of sessions whose positions have moved, as many as are given at most.
+    fn follow_sessions(&self, most: usize) -> usize;
     /// Carries out a command of another node on a user here.
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict;
     /// Runs the leave handler of a user whose node has died.
@@ -117,6 +123,8 @@ pub(crate) struct Node {
     peers: Mutex<Vec<Arc<str>>>,
     /// The histories that are shared with other nodes.
     histories: SharedHistories,
+    /// The records of sessions that wait to be written.
+    records: RecordQueue,
     meter: Meter,
     /// `true` once the core has published that this node stops.
     has_stopped: watch::Sender<bool>,
@@ -162,6 +170,7 @@ impl Node {
             renewal_due: Notify::new(),
             peers: Mutex::default(),
             histories: SharedHistories::default(),
+            records: RecordQueue::default(),
             meter,
             has_stopped: watch::Sender::new(false),
             tasks: OnceLock::new(),
@@ -213,6 +222,11 @@ impl Node {
     /// The channels of an endpoint.
     fn host(&self, endpoint: &str) -> Option<Arc<dyn Host>> {
         self.hosts.read().unwrap_or_else(PoisonError::into_inner).get(endpoint).cloned()
+    }
+
+    /// The channels of all endpoints.
+    fn all_hosts(&self) -> Vec<Arc<dyn Host>> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Returns `true` if messages for users may have the short form.
@@ -387,17 +401,22 @@ impl Node {
 
     /// Tells other nodes that the history of a channel has begun anew.
     fn announce_restart(&self, channel: &ChannelKey) {
+        self.announce_to(self.topics.channel(channel), Some(channel.clone()), NodeEvent::HistoryRestarted);
+    }
+
+    /// Publishes an event of this node on a topic.
+    fn announce_to(&self, topic: Topic, channel: Option<ChannelKey>, event: NodeEvent) {
         let (identity, now) = (self.identity(), self.clock.now());
         let number = self.published.fetch_add(1, Ordering::Relaxed);
         let envelope = Envelope {
             id: format!("{}-m{number}", identity.source).into(),
             source: Arc::clone(&identity.source),
-            channel: Some(channel.clone()),
+            channel,
             timestamp: now,
-            body: Body::Node(NodeEvent::HistoryRestarted),
+            body: Body::Node(event),
             ext: Some(Ext::new(identity.id.clone())),
         };
-        self.enqueue(self.topics.channel(channel), envelope, PublishKind::State, now);
+        self.enqueue(topic, envelope, PublishKind::State, now);
         self.queued.notify_one();
     }
 

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::{Host, Node, history, lease, sender};
+use super::{Host, Node, history, lease, sender, sessions};
 use crate::cluster::{BusEvent, BusEvents, BusSink, Lost, SinkLimits, Stop, Stopper, Topic};
 use crate::engine::sync::Mutex;
 use crate::metrics::ClusterEvent;
@@ -42,6 +42,7 @@ impl Tasks {
         if node.shares_histories() {
             others.push(runtime.spawn(history::run_appends(Arc::clone(node))));
             others.push(runtime.spawn(history::run_reads(Arc::clone(node))));
+            others.push(runtime.spawn(sessions::run(Arc::clone(node))));
         }
         Tasks { stopper, bus: Mutex::new(Some(bus)), others }
     }
@@ -62,7 +63,7 @@ impl Tasks {
             node.stopped().await;
             // The `Bye` is in the queue. While the bus is down it cannot be sent, and the lease would expire in any
             // case.
-            while node.is_up() && (node.queue.lock().depth().0 > 0 || node.has_appends()) {
+            while node.is_up() && (node.queue.lock().depth().0 > 0 || node.has_appends() || node.has_records()) {
                 sleep(Duration::from_millis(5)).await;
             }
             lease::release(node).await;
@@ -313,6 +314,7 @@ impl Node {
                 self.count(ClusterEvent::Excess { what, times });
             }
             NodeOutput::HistoryRestarted(channel) => self.reread(&Lost::Topics(vec![self.topics.channel(&channel)])),
+            NodeOutput::SessionClaimed(record) => self.all_hosts().iter().for_each(|host| host.claim_session(&record)),
             NodeOutput::RenewLease => self.renewal_due.notify_one(),
             NodeOutput::NodeUp(name) => {
                 tracing::info!(target: "pondsocket::cluster", node = &*name, "node joined");

@@ -126,9 +126,9 @@ impl Session {
                         gap.live.decide_reply(&self.handle, self.handle.user(), &event, text).map(own_message)
                     };
                     let messages: Vec<_> = sent.into_iter().filter_map(decide).collect();
-                    if let Some(next) = gap.hole.next {
+                    if let (Some(next), Some(session)) = (gap.hole.next, &self.handle.session) {
                         // The client knows of the gap: what it is owed begins behind it.
-                        self.handle.with_proof(|proof| proof.watch(next));
+                        session.watch(&gap.hole.name, next);
                     }
                     self.handle.fill(&gap.hole, gap.hole.last, &messages);
                     return true;

@@ -181,11 +181,11 @@ impl Session {
         let subscription = self.subscriptions.get_mut(id)?;
         let (name, membership) = (subscription.name.clone(), subscription.membership.take());
         if let Some(ChannelMembership { live, slot, .. }) = membership {
-            if self.handle.session.is_some()
+            if let Some(session) = &self.handle.session
                 && let Some(epoch) = live.epoch()
             {
                 // The client leaves for good: nothing of the channel is owed to it any more.
-                self.handle.with_proof(|proof| proof.forget(epoch));
+                session.forget(epoch);
             }
             let leave = |channel: &mut Core<_>| channel.leave(slot, self.handle.id(), Some(request_id));
             let left = live.change(&mut self.changed, leave);
@@ -495,8 +495,9 @@ impl Session {
             let accepted = channel.join(join, &policy);
             // Under the lock of the channel: its delivery may begin at once on another thread. A client that brings its
             // position needs no proof.
-            if let Some(from) = accepted.owed_from.filter(|_| resume.is_none_or(|request| request.sent.is_some())) {
-                handle.with_proof(|proof| proof.watch(from));
+            let from = accepted.owed_from.filter(|_| resume.is_none_or(|request| request.sent.is_some()));
+            if let (Some(from), Some(session)) = (from, &handle.session) {
+                session.watch(name, from);
             }
             Ok(accepted)
         });
