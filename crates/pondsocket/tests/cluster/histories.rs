@@ -349,6 +349,26 @@ async fn a_member_that_knows_no_positions_joins_again_after_a_gap() {
 }
 
 #[tokio::test]
+async fn while_the_store_is_away_joins_and_messages_of_further_channels_wait_for_nothing() {
+    let hub = MemoryHub::new();
+    let node = start(&hub, "one").await;
+    let (mut ada, _) = join(&node, "ada", &json!("")).await;
+    node.bus.cut();
+    say(&mut ada, "say", 1).await;
+    assert_eq!(numbers(&mut ada, 1).await, [1]);
+    let began = std::time::Instant::now();
+    let mut bob = Peer::connect(node.address, "/?user=bob").await;
+    for n in 0..5 {
+        let channel = format!("/chat/{n}");
+        bob.join(&channel, json!({})).await;
+        bob.event(&channel, "say", json!({ "n": n })).await;
+        assert_eq!(said(&mut bob).await.1, n);
+        assert_eq!(bob.next().await["event"], "done");
+    }
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_broadcast_of_a_node_without_members_is_kept_for_those_of_others() {
     let hub = MemoryHub::new();
     let (one, two) = (start(&hub, "one").await, start(&hub, "two").await);

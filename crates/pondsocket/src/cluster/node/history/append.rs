@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::super::sender::is_passing;
 use super::super::{Node, USUAL_SIZE};
-use super::host::{Instance, PATIENCE, fresh_epoch};
+use super::host::{Instance, fresh_epoch};
 use crate::cluster::{Append, Appended, BusError};
 use crate::metrics::ClusterEvent;
 
@@ -142,7 +142,6 @@ impl Node {
 
     /// Applies the outcomes of a batch. Without outcomes nothing was sent. Returns `true` if messages are to be appended again.
     fn apply_appended(&self, batch: Vec<QueuedAppend>, outcomes: Vec<Appended>) -> bool {
-        let now = self.clock.now();
         let (mut again, mut late) = (Vec::new(), Vec::new());
         let mut appended = 0;
         let mut outcomes = outcomes.into_iter();
@@ -155,7 +154,7 @@ impl Node {
                 }
                 outcome => {
                     entry.is_repeated |= matches!(outcome, Some(Appended::Unknown(_)));
-                    if now.saturating_sub(entry.at) >= PATIENCE {
+                    if self.is_given_up(entry.at) {
                         late.push((entry.key.clone(), entry.of.clone()));
                     }
                     again.push(entry);

@@ -17,6 +17,7 @@ mod host;
 mod read;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pondsocket_proto::channel::{AppendedMessage, HistoryRules};
 use pondsocket_proto::cluster::ChannelKey;
@@ -48,10 +49,11 @@ pub(super) struct SharedHistories {
 impl Node {
     /// Opens the history of a channel that is about to be created.
     pub(super) fn open_history(&self, key: ChannelKey, serial: u64, rules: &Arc<HistoryRules>) {
-        let is_subscribed = self.is_up() && self.core.lock().is_subscribed(&key);
-        let now = self.clock.now();
-        // The subscription comes first: what is appended between the two would be missed otherwise.
-        let read_at = if is_subscribed { now } else { now + PATIENCE };
+        let (is_up, now) = (self.is_up(), self.clock.now());
+        // The subscription comes first: what is appended between the two would be missed otherwise. While the bus is down there
+        // is none, and the read shows that the store is away, too.
+        let is_due = !is_up || self.core.lock().is_subscribed(&key);
+        let read_at = if is_due { now } else { now + PATIENCE };
         let topic = self.topics.channel(&key);
         self.histories.open.lock().add(topic, key, serial, Arc::clone(rules), (now, read_at));
         self.histories.read_due.notify_one();
@@ -96,6 +98,11 @@ impl Node {
             }
             loaded.await;
         }
+    }
+
+    /// Returns `true` if the store has not answered for so long that nothing waits for it any more, since this time.
+    fn is_given_up(&self, since: u64) -> bool {
+        self.clock.now().saturating_sub(since) >= PATIENCE || self.down_for() >= Duration::from_millis(PATIENCE)
     }
 
     /// Lets a channel give positions by itself, because the store does not answer.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::Node;
 use super::append::number_of;
-use super::host::{HistoryState, Instance, PATIENCE, fresh_epoch};
+use super::host::{HistoryState, Instance, fresh_epoch};
 use crate::cluster::{BusError, HistoryStore, Lost, StoredHistory};
 use crate::metrics::ClusterEvent;
 
@@ -169,7 +169,7 @@ impl Node {
             }
             Err(error) => {
                 tracing::debug!(target: "pondsocket::bus", topic = topic.as_str(), %error, "cannot read a history");
-                if state.is_loading && self.clock.now().saturating_sub(*opened) >= PATIENCE {
+                if state.is_loading && self.is_given_up(*opened) {
                     self.detach(key, of);
                 }
                 self.read_later(key);
