@@ -186,6 +186,27 @@ async fn a_history_that_has_lost_a_key_begins_anew() {
     }
 }
 
+/// Nothing is left behind in Redis when histories and records have expired.
+#[tokio::test]
+async fn all_keys_expire() {
+    let redis = RedisServer::start().await;
+    let node = Node::listening(options(&redis), &[]).await;
+    let ttl = Duration::from_millis(200);
+    for round in 0..3 {
+        append(&node, &format!("long {round}")).await;
+        let short = Append { ttl, ..message(&format!("short {round}")) };
+        assert!(matches!(try_append(&node.bus, short).await, Appended::At(_)));
+        soon("restart", node.bus.restart(&"t".into(), Epoch::new(7), ttl)).await.expect("a restart");
+        soon("record", node.bus.put("key", "record".into(), ttl)).await.expect("a record");
+        let deadline = Instant::now() + DEADLINE;
+        while redis.command::<u64>(&["DBSIZE"]).await > 0 {
+            let left: Vec<String> = redis.command(&["KEYS", "*"]).await;
+            assert!(Instant::now() < deadline, "{left:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 /// Connections are closed all the time, and unknown outcomes are cleared up: each message is appended and published once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_message_is_appended_once_while_connections_are_closed() {
