@@ -1,0 +1,178 @@
+//! Two servers that share the histories of their channels over a real Redis, and clients that know their positions.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pondsocket::{
+    ConnectionContext, EventContext, History, JoinContext, Options, Payload, PondSocket, Position, Result, Server,
+};
+use pondsocket_redis::RedisBus;
+use serde_json::{Value, json};
+use support::options;
+use testkit::{DEADLINE, Peer, RedisServer, serve};
+use tokio::time::{Instant, timeout};
+
+const CHANNEL: &str = "/chat/1";
+
+struct Node {
+    address: SocketAddr,
+    _pond: PondSocket,
+    _server: Server,
+}
+
+async fn start(redis: &RedisServer, name: &str) -> Node {
+    let bus = RedisBus::new(options(redis)).expect("valid options");
+    let pond = PondSocket::with_options(Options::default().bus(bus).node_name(name.to_owned())).expect("valid options");
+    let lobby = pond
+        .create_endpoint("/", async |ctx: ConnectionContext| Ok(ctx.accept()))
+        .create_channel("/chat/:room", async |ctx: JoinContext| Ok(ctx.accept()));
+    lobby.history(History::new().messages(5000));
+    lobby.on_event("say", async |ctx: EventContext, Payload(payload): Payload<Value>| -> Result<()> {
+        ctx.broadcast_from("said", &payload)?;
+        Ok(())
+    });
+    let (server, address) = serve(&pond).await;
+    Node { address, _pond: pond, _server: server }
+}
+
+/// A client in the channel that resumes at its position, and the payload of the acknowledgement.
+async fn join(node: &Node, position: &Value) -> (Peer, Value) {
+    let mut peer = Peer::connect(node.address, "/").await;
+    peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", CHANNEL, json!({ "$resume": position })).await;
+    let answer = peer.next().await;
+    assert_eq!(answer["event"], "ACKNOWLEDGE", "{answer}");
+    (peer, answer["payload"].clone())
+}
+
+async fn say(peer: &mut Peer, n: u64) {
+    peer.event(CHANNEL, "say", json!({ "n": n })).await;
+}
+
+/// A client that knows the last number and position that it has received, and was told of gaps.
+struct Reader {
+    peer: Peer,
+    position: Value,
+    last: u64,
+    /// `true` if a loss was reported since the last message.
+    told: bool,
+    gaps: usize,
+}
+
+impl Reader {
+    async fn new(node: &Node) -> Reader {
+        let (peer, answer) = join(node, &json!("")).await;
+        Reader { peer, position: answer["position"].clone(), last: 0, told: false, gaps: 0 }
+    }
+
+    /// Leaves this node, and resumes on another one.
+    async fn moves_to(&mut self, node: &Node) {
+        let (peer, answer) = join(node, &self.position).await;
+        self.peer = peer;
+        if answer["recovered"] != json!(true) {
+            self.is_told(answer["position"].clone());
+        }
+    }
+
+    fn is_told(&mut self, position: Value) {
+        self.position = position;
+        self.told = true;
+        self.gaps += 1;
+    }
+
+    /// Reads what comes within this time.
+    async fn reads_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while let Ok(message) = timeout(end - Instant::now(), self.peer.message()).await {
+            let message = message.unwrap_or_else(|closed| panic!("closed: {closed:?}"));
+            self.takes(&message);
+        }
+    }
+
+    fn takes(&mut self, message: &Value) {
+        match message["event"].as_str() {
+            // A message without a position was sent while the node could not reach the history, which does not have it.
+            Some("said") if message["requestId"].as_str().is_none_or(|id| id.parse::<Position>().is_err()) => {}
+            Some("said") => {
+                let n = message["payload"]["n"].as_u64().expect("a number");
+                // Who was told of a gap begins with the position that it was told.
+                let is_next = n == self.last + 1 || self.told;
+                assert!(is_next, "{message} behind {} at {} without a word", self.last, self.position);
+                (self.last, self.told) = (n, false);
+                self.position = message["requestId"].clone();
+            }
+            Some("RESYNC") => self.is_told(message["payload"]["position"].clone()),
+            other => panic!("{other:?}: {message}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_resumes_on_another_node() {
+    let redis = RedisServer::start().await;
+    let (one, two) = (start(&redis, "one").await, start(&redis, "two").await);
+    let (mut ada, _) = join(&one, &json!("")).await;
+    let mut bob = Reader::new(&two).await;
+    for round in 0..6 {
+        for n in round * 100..round * 100 + 100 {
+            say(&mut ada, n + 1).await;
+        }
+        // In the middle of what was said.
+        let deadline = Instant::now() + DEADLINE;
+        while bob.last < round * 100 + 50 {
+            let message = bob.peer.next().await;
+            bob.takes(&message);
+            assert!(Instant::now() < deadline);
+        }
+        bob.moves_to([&one, &two][round as usize % 2]).await;
+    }
+    while bob.last < 600 {
+        let message = bob.peer.next().await;
+        bob.takes(&message);
+    }
+    assert_eq!(bob.gaps, 0);
+}
+
+/// Whatever happens to Redis, a client that lacks messages of a history, or gets some again, was told of a gap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_loss_is_told_when_redis_fails() {
+    let mut redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
+    let (one, two) = (start(&redis, "one").await, start(&redis, "two").await);
+    let (mut ada, _) = join(&one, &json!("")).await;
+    let mut bob = Reader::new(&two).await;
+    let mut n = 0;
+    let pause = Duration::from_millis(3);
+    for round in 0..10 {
+        for step in 0..40 {
+            n += 1;
+            say(&mut ada, n).await;
+            bob.reads_for(pause).await;
+            if step != 20 {
+                continue;
+            }
+            match round % 5 {
+                0 => drop(redis.command::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await),
+                1 => drop(redis.command::<u64>(&["CLIENT", "KILL", "TYPE", "normal"]).await),
+                2 => drop(redis.command::<String>(&["FLUSHALL"]).await),
+                3 => drop(redis.command::<String>(&["SCRIPT", "FLUSH"]).await),
+                _ => {
+                    redis.kill().await;
+                    redis.restart().await;
+                }
+            }
+        }
+        bob.reads_for(Duration::from_millis(100)).await;
+        bob.moves_to([&one, &two][round % 2]).await;
+    }
+    // At last everything arrives again.
+    let deadline = Instant::now() + DEADLINE;
+    while bob.last < n {
+        n += 1;
+        say(&mut ada, n).await;
+        bob.reads_for(Duration::from_millis(200)).await;
+        assert!(Instant::now() < deadline, "nothing arrives any more: {} of {n}", bob.last);
+    }
+    println!("{n} messages, {} gaps", bob.gaps);
+    assert!(bob.gaps > 0, "a Redis that has lost its data must be told");
+}
