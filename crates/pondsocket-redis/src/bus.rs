@@ -179,6 +179,13 @@ impl HistoryStore for RedisBus {
         })
     }
 
+    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        Box::pin(async move {
+            let Question { script, keys, arguments } = self.publisher.histories.begin(topic, epoch, ttl);
+            self.publisher.evaluate(script, &keys, &arguments).await
+        })
+    }
+
     fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
         Box::pin(async move {
             let Question { script, keys, arguments } = self.publisher.histories.restart(topic, epoch, ttl);

@@ -91,8 +91,9 @@ end
 return answer
 ";
 
+/// Begins a history anew, or only if there is none, as the last argument says.
 const RESTART: &str = r"
-if held[2] == ARGV[1] then return false end
+if held[2] == ARGV[1] or (ARGV[3] == 'begin' and held[1] == generation) then return false end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[2], 'generation', generation, 'epoch', ARGV[1], 'top', '0')
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
@@ -151,6 +152,12 @@ impl Histories {
             .map_or(Default::default(), |after| (after.epoch.to_string(), after.offset.saturating_add(1).to_string()));
         let arguments = vec![epoch, from, count(most).to_string()];
         Question { script: &self.read, keys: self.keys(topic), arguments }
+    }
+
+    pub(crate) fn begin(&self, topic: &Topic, epoch: Epoch, ttl: Duration) -> Question<'_> {
+        let mut question = self.restart(topic, epoch, ttl);
+        question.arguments.push("begin".into());
+        question
     }
 
     pub(crate) fn restart(&self, topic: &Topic, epoch: Epoch, ttl: Duration) -> Question<'_> {

@@ -3,15 +3,17 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use pondsocket::cluster::Bus;
 use pondsocket::{
     ConnectionContext, EventContext, History, JoinContext, Options, Payload, PondSocket, Position, Result, Server,
 };
 use pondsocket_redis::RedisBus;
 use serde_json::{Value, json};
 use support::options;
-use testkit::{DEADLINE, Peer, RedisServer, serve};
+use testkit::{DEADLINE, Peer, RedisServer, eventually, serve};
 use tokio::time::{Instant, timeout};
 
 const CHANNEL: &str = "/chat/1";
@@ -23,8 +25,9 @@ struct Node {
 }
 
 async fn start(redis: &RedisServer, name: &str) -> Node {
-    let bus = RedisBus::new(options(redis)).expect("valid options");
-    let pond = PondSocket::with_options(Options::default().bus(bus).node_name(name.to_owned())).expect("valid options");
+    let bus = Arc::new(RedisBus::new(options(redis)).expect("valid options"));
+    let options = Options::default().bus(Arc::clone(&bus)).node_name(name.to_owned());
+    let pond = PondSocket::with_options(options).expect("valid options");
     let lobby = pond
         .create_endpoint("/", async |ctx: ConnectionContext| Ok(ctx.accept()))
         .create_channel("/chat/:room", async |ctx: JoinContext| Ok(ctx.accept()));
@@ -34,6 +37,8 @@ async fn start(redis: &RedisServer, name: &str) -> Node {
         Ok(())
     });
     let (server, address) = serve(&pond).await;
+    // Until then it would give positions of its own, of which its clients would be told.
+    eventually("a connection", || bus.stats().up).await;
     Node { address, _pond: pond, _server: server }
 }
 
@@ -106,32 +111,6 @@ impl Reader {
             other => panic!("{other:?}: {message}"),
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_resumes_on_another_node() {
-    let redis = RedisServer::start().await;
-    let (one, two) = (start(&redis, "one").await, start(&redis, "two").await);
-    let (mut ada, _) = join(&one, &json!("")).await;
-    let mut bob = Reader::new(&two).await;
-    for round in 0..6 {
-        for n in round * 100..round * 100 + 100 {
-            say(&mut ada, n + 1).await;
-        }
-        // In the middle of what was said.
-        let deadline = Instant::now() + DEADLINE;
-        while bob.last < round * 100 + 50 {
-            let message = bob.peer.next().await;
-            bob.takes(&message);
-            assert!(Instant::now() < deadline);
-        }
-        bob.moves_to([&one, &two][round as usize % 2]).await;
-    }
-    while bob.last < 600 {
-        let message = bob.peer.next().await;
-        bob.takes(&message);
-    }
-    assert_eq!(bob.gaps, 0);
 }
 
 /// Whatever happens to Redis, a client that lacks messages of a history, or gets some again, was told of a gap.

@@ -36,6 +36,14 @@ pub trait HistoryStore: Send + Sync {
         most: usize,
     ) -> BoxFuture<'a, Result<StoredHistory, BusError>>;
 
+    /// Begins the history of a topic with this epoch, if there is none. Of several nodes that do so at the same time, the first
+    /// begins it, and the others find it.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read): the history may have begun. A further attempt needs another epoch, as for
+    /// [`restart`](Self::restart).
+    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>>;
+
     /// Begins the history of a topic anew, with this epoch and without messages. Nothing is published. Doing it again with the
     /// same epoch, while that is still the current one, has no effect.
     ///

@@ -25,7 +25,7 @@ enum Fault {
     Forgets,
     /// Nothing is ever subscribed.
     IgnoresInterest,
-    /// Repeated messages are appended again.
+    /// Repeated messages are appended again, and histories are begun again.
     Repeats,
     /// Of a history only the length is looked at.
     ReadsTheEnd,
@@ -135,6 +135,13 @@ impl HistoryStore for FaultyBus {
         self.store().read(topic, after.filter(|_| self.1 != Fault::ReadsTheEnd), most)
     }
 
+    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        match self.1 {
+            Fault::Repeats => self.store().restart(topic, epoch, ttl),
+            _ => self.store().begin(topic, epoch, ttl),
+        }
+    }
+
     fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
         match self.1 {
             Fault::NeverRestarts => Box::pin(std::future::ready(Ok(()))),
@@ -184,6 +191,7 @@ async fn faults_of_a_store_are_found() {
     assert!(fails!(Fault::Forgets, batches_are_appended_in_their_order));
     assert!(fails!(Fault::Trims, each_topic_has_its_history));
     assert!(fails!(Fault::Repeats, a_repeated_message_keeps_its_position));
+    assert!(fails!(Fault::Repeats, a_history_is_begun_once));
     assert!(fails!(Fault::ReadsTheEnd, reading_returns_what_is_behind_a_position));
     assert!(fails!(Fault::NeverRestarts, a_restart_begins_a_history_anew));
     assert!(fails!(Fault::Hoards, a_history_expires));

@@ -120,6 +120,7 @@ macro_rules! bus_conformance {
             the_first_message_brings_the_epoch
             reading_returns_what_is_behind_a_position
             a_restart_begins_a_history_anew
+            a_history_is_begun_once
             messages_have_ages
             a_history_expires
             a_message_prolongs_its_history

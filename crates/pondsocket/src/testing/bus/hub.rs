@@ -324,6 +324,10 @@ impl HistoryStore for MemoryBus {
         self.ask(|store, now| store.read(topic, after, most, now))
     }
 
+    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        self.ask(|store, now| store.begin(topic, epoch, ttl, now))
+    }
+
     fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
         self.ask(|store, now| store.restart(topic, epoch, ttl, now))
     }

@@ -82,6 +82,12 @@ impl Store {
         StoredHistory { position: Some(history.position()), messages }
     }
 
+    pub(super) fn begin(&mut self, topic: &Topic, epoch: Epoch, ttl: Duration, now: Instant) {
+        if self.histories.get(topic.as_str(), now).is_none() {
+            self.restart(topic, epoch, ttl, now);
+        }
+    }
+
     pub(super) fn restart(&mut self, topic: &Topic, epoch: Epoch, ttl: Duration, now: Instant) {
         let history = self.histories.prolong(topic.as_str(), ttl, now, || History::new(epoch));
         if history.epoch != epoch {

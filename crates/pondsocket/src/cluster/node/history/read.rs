@@ -196,7 +196,7 @@ impl Node {
         if stored.position.is_some() {
             return Ok(stored);
         }
-        store.restart(topic, fresh_epoch(), ttl).await?;
+        store.begin(topic, fresh_epoch(), ttl).await?;
         store.read(topic, None, rules.messages).await
     }
 

@@ -293,6 +293,21 @@ pub async fn a_restart_begins_a_history_anew(subject: &dyn BusUnderTest) {
     }
 }
 
+/// Of several nodes that begin a history one does, and nothing that was appended meanwhile is lost.
+pub async fn a_history_is_begun_once(subject: &dyn BusUnderTest) {
+    let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
+    let begin = async |node: &TestNode, number: u32| {
+        soon("beginning", node.store().begin(&"t".into(), Epoch::new(number), LONG)).await.expect("a history");
+        node.read_all("t").await.position.expect("a history").epoch
+    };
+    let (one, two) = tokio::join!(begin(&ada, 2_000_002), begin(&bob, 3_000_003));
+    assert_eq!(one, two);
+    let first = Position { epoch: one, offset: 1 };
+    assert_eq!(ada.append(message("t", "1")).await, first);
+    assert_eq!(begin(&bob, 4_000_004).await, one);
+    assert_eq!(texts(&bob.read_all("t").await), [format!("1@{first};")]);
+}
+
 /// The age of a message is the time since it was appended.
 pub async fn messages_have_ages(subject: &dyn BusUnderTest) {
     let node = TestNode::up(subject).await;
