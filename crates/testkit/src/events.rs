@@ -17,13 +17,15 @@ use crate::DEADLINE;
 use crate::peer::stream_from;
 
 /// A raw client of an event stream. It checks that everything it receives is accepted by the strictest client, and
-/// consists of unnamed events of one line, and comments.
+/// consists of unnamed events of one line of data, and comments.
 #[derive(Debug)]
 pub struct EventPeer {
     /// The head of the answer that is the stream.
     pub head: Parts,
     /// The id that the server has sent: the secret that the client's requests carry.
     pub id: String,
+    /// The id of the last event that had one, as an `EventSource` remembers it.
+    pub last_event: Option<String>,
     /// The number of comments received.
     pub comments: usize,
     /// The address of this machine that the requests are sent from; `None` for the system's choice.
@@ -43,6 +45,12 @@ impl EventPeer {
         EventPeer::over(TcpStream::connect(address).await.expect("it listens"), address, path).await
     }
 
+    /// Opens a stream as an `EventSource` does that has received an event with this id on an earlier stream.
+    pub async fn connect_after(address: SocketAddr, path: &str, last_event: &str) -> EventPeer {
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        EventPeer::over_after(stream, address, path, Some(last_event)).await
+    }
+
     /// Opens a stream from another address of this machine, such as 127.0.0.2. The requests are sent from there, too.
     pub async fn connect_from(source: IpAddr, address: SocketAddr, path: &str) -> EventPeer {
         let peer = EventPeer::over(stream_from(source, address).await, address, path).await;
@@ -57,17 +65,34 @@ impl EventPeer {
     }
 
     async fn over(stream: TcpStream, address: SocketAddr, path: &str) -> EventPeer {
+        EventPeer::over_after(stream, address, path, None).await
+    }
+
+    async fn over_after(stream: TcpStream, address: SocketAddr, path: &str, last_event: Option<&str>) -> EventPeer {
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP");
         tokio::spawn(connection);
         // The request asks for an event stream by `Accept` alone, as a browser's `EventSource` does.
-        let request = Request::get(path).header(HOST, "x").header(ACCEPT, "text/event-stream");
+        let mut request = Request::get(path).header(HOST, "x").header(ACCEPT, "text/event-stream");
+        if let Some(id) = last_event {
+            request = request.header("last-event-id", id);
+        }
         let answer = sender.send_request(request.body(Full::default()).expect("a request")).await.expect("an answer");
         let (head, body) = answer.into_parts();
         assert_eq!(head.status, StatusCode::OK, "{head:?}");
         let (path, buffer) = (path.to_owned(), Vec::new());
-        let (id, source) = (String::new(), None);
-        let mut peer =
-            EventPeer { head, id, comments: 0, source, address, path, body, buffer, sent: 0, _sender: sender };
+        let mut peer = EventPeer {
+            head,
+            id: String::new(),
+            last_event: last_event.map(str::to_owned),
+            comments: 0,
+            source: None,
+            address,
+            path,
+            body,
+            buffer,
+            sent: 0,
+            _sender: sender,
+        };
         let first = peer.next().await;
         assert_eq!((&first["action"], &first["event"]), (&json!("CONNECT"), &json!("CONNECTION")), "the first message");
         peer.id = first["payload"]["connectionId"].as_str().expect("an id").to_owned();
@@ -165,7 +190,11 @@ impl EventPeer {
             while self.take_comment() {}
             if let Some(at) = self.buffer.windows(2).position(|two| two == b"\n\n") {
                 let event: Vec<u8> = self.buffer.drain(..at + 2).collect();
-                let event = String::from_utf8(event).expect("UTF-8");
+                let mut event = String::from_utf8(event).expect("UTF-8");
+                if let Some((id, rest)) = event.strip_prefix("id: ").and_then(|event| event.split_once('\n')) {
+                    self.last_event = Some(id.to_owned());
+                    event = rest.to_owned();
+                }
                 let text = event.strip_prefix("data: ").unwrap_or_else(|| panic!("no unnamed event: {event:?}"));
                 return Some(text.trim_end_matches('\n').to_owned());
             }

@@ -242,11 +242,13 @@ impl Connected {
     /// random text in the URL, made by the page. Then a client that does not know its own position, as those that are
     /// published, resumes the channels that keep a history ([`Lobby::history`](crate::Lobby::history)): the server knows by
     /// answers to pings what it has received. Joins of the client see it in [`JoinContext::recovery`](crate::JoinContext::recovery).
+    /// The client of an event stream answers nothing: what was sent on it may come again, unless the client sends
+    /// `Last-Event-ID` (docs/protocol.md, Positions).
     ///
     /// A session belongs to one user: with another user id it is a new one. Where the application names no user the session
     /// gives the user id back, so the key is a secret there, and has at least 22 characters. An empty key is no session. Two
     /// clients with the same key, such as a cloned page, are told apart while both are connected: the later one has no session.
-    /// Event streams have no sessions.
+    /// An event stream with the key of an open one takes its place, and ends it.
     ///
     /// A key of less than 16 or more than 128 characters declines the connection with 400.
     pub fn session(mut self, key: &str) -> Self {

@@ -7,6 +7,7 @@ use http::Response;
 use http::request::Parts;
 use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::pattern::Match;
+use pondsocket_proto::position::Position;
 use tracing::{Instrument, debug_span};
 
 use crate::context::{Connected, ConnectionContext};
@@ -150,7 +151,8 @@ async fn ask(
     admission: Admission,
 ) -> Result<ConnectDecision<AcceptedConnection>, HttpRefusal> {
     let id = ConnectionId::from_u128(ids::fresh());
-    let is_websocket = offered.is_some();
+    // A WebSocket has no events, whatever the header says.
+    let last_event = offered.is_none().then(|| events::last_event(&parts.headers)).flatten();
     let (states, observer) = (endpoint.states().clone(), Arc::clone(&endpoint.observer));
     let passing = PassSlotRef::default();
     let ctx = ConnectionContext { parts, route, id, peer, client, states, observer, passing };
@@ -160,7 +162,7 @@ async fn ask(
     };
     // Counted only now, because a handler may take long; so the shutdown may have begun meanwhile.
     let permit = count_connection(endpoint, settings)?;
-    let session = claim_session(endpoint, &connected, is_websocket).await?;
+    let session = claim_session(endpoint, &connected, last_event).await?;
     let resumed = session.as_ref().and_then(|session| session.user());
     let user = connected.user.clone().or(resumed).unwrap_or_else(|| UserId::from(id));
     let identity = Identity { id, user, ip: client };
@@ -181,18 +183,18 @@ async fn ask(
 /// The fewest characters of a session key that gives the user id back.
 const SECRET_KEY: usize = 22;
 
-/// Claims the session that the handler has named. An event stream has none: its clients do not answer pings.
+/// Claims the session that the handler has named.
 async fn claim_session(
     endpoint: &EndpointInner,
     connected: &Connected,
-    is_websocket: bool,
+    last_event: Option<Position>,
 ) -> Result<Option<Box<ConnectionSession>>, HttpRefusal> {
-    let Some(key) = connected.session.as_deref().filter(|_| is_websocket) else { return Ok(None) };
+    let Some(key) = connected.session.as_deref() else { return Ok(None) };
     if connected.user.is_none() && key.chars().count() < SECRET_KEY {
         let error = Error::bad_request(format!("without a user id a session key has at least {SECRET_KEY} characters"));
         return Err(HttpRefusal::new(error.in_call("accept().session"), DeclineReason::Handler));
     }
-    Ok(endpoint.sessions.claim(SessionKey::of(key, connected.user.as_ref()), connected.user.as_ref()).await)
+    Ok(endpoint.sessions.claim(SessionKey::of(key, connected.user.as_ref()), connected.user.as_ref(), last_event).await)
 }
 
 /// Runs the connection handler within its time limit. A shutdown waits for it.

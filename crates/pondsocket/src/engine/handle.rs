@@ -126,8 +126,11 @@ impl ConnectionHandle {
     }
 
     /// Returns `true` if the client has received everything that was sent to it: it has answered a close frame that stood
-    /// behind all messages.
+    /// behind all messages. That of an event stream answers nothing.
     pub(crate) fn has_received_all(&self) -> bool {
+        if let Framing::Events { .. } = self.framing {
+            return false;
+        }
         let reason = self.outbox.lock().close_reason();
         matches!(reason, Some((CloseReason::Server | CloseReason::Shutdown, _)))
             && self.with_proof(|proof| !proof.has_lost()).unwrap_or(false)
@@ -206,7 +209,8 @@ impl ConnectionHandle {
 
     /// Queues a frame that keeps the connection alive at the client and at proxies on the way.
     pub(crate) fn send_keep_alive(&self) {
-        let ping = self.session.as_ref().and_then(|session| {
+        let answers = !matches!(self.framing, Framing::Events { .. });
+        let ping = self.session.as_ref().filter(|_| answers).and_then(|session| {
             let number = self.with_proof(|proof| proof.force_ping(session.now()))?;
             self.framing.numbered_ping(number)
         });
@@ -481,6 +485,10 @@ impl ConnectionHandle {
         }
         let mut proof = session.proof.lock();
         proof.sent(position);
+        if let Framing::Events { .. } = self.framing {
+            // Its client answers nothing. What the host has taken proves nothing: it and the kernel hold megabytes.
+            return Ok(pushed);
+        }
         let number = proof.ping(session.now(), session.interval());
         let Some(ping) = number.and_then(|number| self.framing.numbered_ping(number)) else { return Ok(pushed) };
         // Behind the messages: written at once if they were, and else queued like them.
@@ -512,13 +520,16 @@ impl SessionConnection for ConnectionHandle {
         self.session.as_deref()
     }
 
-    fn probe(&self) -> u32 {
+    fn probe(&self) -> Option<u32> {
+        if let Framing::Events { .. } = self.framing {
+            return None;
+        }
         let now = self.session.as_ref().map_or(0, |session| session.now());
         let number = self.with_proof(|proof| proof.force_ping(now)).unwrap_or(0);
         if let Some(ping) = self.framing.numbered_ping(number) {
             self.send_control(ping);
         }
-        number
+        Some(number)
     }
 
     fn has_answered(&self, number: u32) -> bool {

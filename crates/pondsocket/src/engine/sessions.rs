@@ -89,8 +89,8 @@ pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
     fn user(&self) -> &UserId;
     /// Its session; `None` if it has none.
     fn session(&self) -> Option<&ConnectionSession>;
-    /// Pings the client, and returns the number of the ping.
-    fn probe(&self) -> u32;
+    /// Pings the client, and returns the number of the ping. `None` for an event stream, whose client answers nothing.
+    fn probe(&self) -> Option<u32>;
     /// Returns `true` if the client has answered a ping.
     fn has_answered(&self, number: u32) -> bool;
     /// Ends the connection, because its client has connected again.
@@ -133,13 +133,20 @@ pub(crate) struct ConnectionSession {
     ticket: Mutex<Option<Ticket>>,
     /// The messages that were handled, from the first one that the client may repeat.
     answers: OnceLock<Arc<Answers>>,
+    /// The position of the last event of a stream that the client has received. Used once, as the positions of the ticket.
+    last_event: Mutex<Option<Position>>,
     /// Notified when a ping was answered, and when the connection has left its channels.
     changed: Notify,
     has_left: AtomicBool,
 }
 
 impl ConnectionSession {
-    pub(crate) fn new(sessions: &Arc<Sessions>, key: SessionKey, ticket: Option<Ticket>) -> Box<ConnectionSession> {
+    pub(crate) fn new(
+        sessions: &Arc<Sessions>,
+        key: SessionKey,
+        ticket: Option<Ticket>,
+        last_event: Option<Position>,
+    ) -> Box<ConnectionSession> {
         let answers = ticket.as_ref().and_then(|ticket| ticket.answers.clone());
         Box::new(ConnectionSession {
             sessions: Arc::clone(sessions),
@@ -150,6 +157,7 @@ impl ConnectionSession {
             recorded: AtomicU64::new(0),
             ticket: Mutex::new(ticket),
             answers: answers.map(OnceLock::from).unwrap_or_default(),
+            last_event: Mutex::new(last_event),
             changed: Notify::new(),
             has_left: AtomicBool::new(false),
         })
@@ -218,6 +226,11 @@ impl ConnectionSession {
         found.map(|(_, progress)| *progress)
     }
 
+    /// The position of the last event that the client has received, in whichever channel it was.
+    pub(crate) fn last_event(&self) -> Option<Position> {
+        *self.last_event.lock()
+    }
+
     /// The user of the connection before.
     pub(crate) fn user(&self) -> Option<UserId> {
         self.ticket.lock().as_ref().map(|ticket| ticket.user.clone())
@@ -228,8 +241,9 @@ impl ConnectionSession {
         Arc::clone(self.answers.get_or_init(|| Arc::new(Answers::new(memory))))
     }
 
-    /// Uses up the position in a channel: the client has joined it.
-    pub(crate) fn use_up(&self, channel: &str) {
+    /// Uses up the position in a channel, whose history has this epoch: the client has joined it.
+    pub(crate) fn use_up(&self, channel: &str, epoch: Option<Epoch>) {
+        self.last_event.lock().take_if(|position| Some(position.epoch) == epoch);
         if let Some(ticket) = &mut *self.ticket.lock() {
             ticket.channels.retain(|(name, _)| name.as_str() != channel);
         }
@@ -323,13 +337,15 @@ impl Sessions {
         let _ = self.shared.set(shared);
     }
 
-    /// The session of a new connection, with the positions of the connection before. If that one is open, its client is
-    /// pinged: when it answers it is another client with the same key, and the new connection has no session. Else it is lost,
-    /// and is ended. Cancel-safe: the positions stay with the session.
+    /// The session of a new connection, with the positions of the connection before, and the position of the last event that
+    /// the client has received, if it has told that. If the connection before is open, its client is pinged: when it answers it
+    /// is another client with the same key, and the new connection has no session. Else it is lost, and is ended, as an event
+    /// stream always is. Cancel-safe: the positions stay with the session.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         key: SessionKey,
         user: Option<&UserId>,
+        last_event: Option<Position>,
     ) -> Option<Box<ConnectionSession>> {
         let ticket = match (self.take(key, user), self.shared.get()) {
             (Ok(None), Some(shared)) => match shared.take(&key.text(), user, self.window).await {
@@ -350,7 +366,7 @@ impl Sessions {
                 self.take(key, user).unwrap_or_default()
             }
         };
-        Some(ConnectionSession::new(self, key, ticket))
+        Some(ConnectionSession::new(self, key, ticket, last_event))
     }
 
     /// Returns `true` if the client of a connection answers a ping.
@@ -358,7 +374,7 @@ impl Sessions {
         if !connection.is_open() {
             return false;
         }
-        let number = connection.probe();
+        let Some(number) = connection.probe() else { return false };
         // Its client answers, or it ends by itself, or neither in time.
         let answered = timeout(PROBE_TIMEOUT, changed(connection, || connection.has_answered(number))).await;
         answered.is_ok() && connection.is_open()

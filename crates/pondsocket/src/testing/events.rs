@@ -47,7 +47,9 @@ async fn read(mut stream: ResponseBody, incoming: &SharedInbox) -> End {
         while let Some(at) = buffer.windows(2).position(|two| two == b"\n\n") {
             let event: Vec<u8> = buffer.drain(..at + 2).collect();
             let event = String::from_utf8_lossy(&event[..at]);
-            match event.strip_prefix("data: ") {
+            // Events of kept messages have ids.
+            let data = event.strip_prefix("id: ").and_then(|event| Some(event.split_once('\n')?.1));
+            match data.unwrap_or(&event).strip_prefix("data: ") {
                 Some(text) => incoming.change(|inbox| inbox.receive(text)),
                 None if event.starts_with(':') => {}
                 None => return End::Fault(format!("a client would ignore the event `{event}`")),

@@ -5,6 +5,7 @@ mod hosts;
 mod pages;
 mod posts;
 mod server;
+mod sessions;
 mod shared;
 mod slow;
 mod stream;

@@ -171,9 +171,13 @@ test('resume: with a history file no client misses a message for a restart, and 
     const proxy = await Proxy.start(t, target);
     const query = { token: 't', session: randomUUID() };
     const unchanged = await Peer.joined(t, 'unchanged', room, { url: proxy.url, query });
+    const eventsProxy = await Proxy.start(t, target);
+    const url = new URL(eventsProxy.url);
+    url.protocol = 'http:';
+    const events = await Peer.joined(t, 'events', room, { Client: SSEClient, url, query: { token: 't', session: randomUUID() } });
     const sender = await Peer.joined(t, 'sender', room, { url: target });
-    const proxies = [proxy, ...knowing.map((one) => one.proxy)];
-    const said = () => unchanged.received('message').map(({ n }) => n);
+    const proxies = [proxy, eventsProxy, ...knowing.map((one) => one.proxy)];
+    const said = (peer = unchanged) => peer.received('message').map(({ n }) => n);
     for (const round of [0, 10, 20]) {
         await say(sender, round, round + 5);
         // They are kept out while the sender is back and goes on. The last messages are on their way when the server stops.
@@ -183,11 +187,15 @@ test('resume: with a history file no client misses a message for a restart, and 
         await say(sender, round + 5, round + 10);
         for (const one of proxies) one.refuses = false;
         await Promise.all(knowing.map((one) => one.receives(round + 9)));
-        await until('the unchanged client receives the last one', () => said().includes(round + 9), 25_000);
+        for (const peer of [unchanged, events]) {
+            await until(`${peer.name} receives the last one`, () => said(peer).includes(round + 9), 25_000);
+        }
     }
     await settle();
     for (const one of knowing) assert.deepEqual(one.log, numbers(0, 30), one.peer.name);
     assert.deepEqual(said(), numbers(0, 30));
+    // Nothing tells the server that the end of an event stream has arrived, so it comes again.
+    assert.deepEqual([...new Set(said(events))], numbers(0, 30));
 });
 
 test('resume: the position follows what the application has received, whatever arrives or does not', () => {

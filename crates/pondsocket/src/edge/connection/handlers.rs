@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Join, Progress, ResumeRequest, Step};
+use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Join, ResumeRequest, Step};
 use pondsocket_proto::id::ChannelName;
-use pondsocket_proto::position::Position;
-use pondsocket_proto::wire::{ClientText, Resume, take_resume};
+use pondsocket_proto::wire::{ClientText, take_resume};
 use tokio::time::Instant;
 use tracing::{Span, debug_span};
 
@@ -155,17 +154,17 @@ impl Session {
         if !self.endpoint.keeps_history(channel) {
             return Ok(None);
         }
-        // A client that does not know its position has one in its session.
-        let position = self.handle.session.as_ref().and_then(|session| session.position(channel));
-        let mut resume = position.map(|Progress { epoch, proven, sent }| {
-            let resume = Resume::From(Position { epoch, offset: proven });
-            ResumeRequest { resume, sent: Some(sent) }
-        });
+        let mut brought = None;
         let taken = take_resume(payload).map_err(|error| Error::bad_request(error.to_string()))?;
         if let Some((taken, left)) = taken {
-            (resume, *payload) = (Some(taken.into()), left.into());
+            (brought, *payload) = (Some(taken), left.into());
         }
         let live = self.endpoint.hub.get(channel);
+        // A client that does not know its position has one in its session.
+        let session = self.handle.session.as_deref();
+        let (last_event, known) = session.map(|it| (it.last_event(), it.position(channel))).unwrap_or_default();
+        let epoch = last_event.and_then(|_| live.as_ref()?.epoch());
+        let resume = ResumeRequest::choose(brought, last_event, known, epoch);
         let hold = live.and_then(|live| live.hold(self.handle.user(), resume));
         Ok(Some(Box::new(JoinHistory { resume, hold })))
     }
@@ -504,7 +503,7 @@ impl Session {
         let accepted = accepted.map_err(refused)?;
         let name = live.name.clone();
         if let Some(session) = &handle.session {
-            session.use_up(name.as_str());
+            session.use_up(name.as_str(), live.epoch());
         }
         if accepted.first {
             self.handle.count(|metrics, me| metrics.channel_joined(me, name.as_str()));

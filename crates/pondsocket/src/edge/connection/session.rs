@@ -442,7 +442,7 @@ impl Session {
         let waiting: VecDeque<_> = self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_running(id)).collect();
         self.waiting_for_handler = (!waiting.is_empty()).then(|| Box::new(waiting));
         if let Some(session) = &self.handle.session {
-            let is_over = self.handle.is_closed_by_client();
+            let is_over = self.handle.is_closed_by_client() && !self.is_lost;
             let (id, user) = (self.handle.id(), self.handle.user());
             session.leave(id, user, (!is_over).then_some(positions));
         }

@@ -11,6 +11,6 @@ mod open;
 mod requests;
 mod transport;
 
-pub(crate) use open::{open, wants_event_stream};
+pub(crate) use open::{last_event, open, wants_event_stream};
 pub(crate) use requests::{answer, is_for_event_stream, refuse_method};
 pub(crate) use transport::EventBody;

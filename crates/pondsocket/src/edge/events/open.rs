@@ -6,6 +6,8 @@ use http::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONNECT
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
+use pondsocket_proto::position::Position;
+
 use super::transport::{EventBody, EventStreamTransport};
 use crate::edge::accepted::AcceptedConnection;
 use crate::edge::body::Body;
@@ -20,6 +22,9 @@ use crate::metrics::DeclineReason;
 /// The header that names the stream of a request.
 pub(super) const CONNECTION_ID: HeaderName = HeaderName::from_static("x-connection-id");
 
+/// The header with the id of the last event that an `EventSource` has received.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// The media type, in the headers of requests and answers.
 const EVENT_STREAM: &str = "text/event-stream";
 
@@ -31,6 +36,11 @@ pub(crate) fn wants_event_stream(endpoint: &EndpointInner, parts: &Parts) -> boo
         && endpoint.offers_event_streams()
 }
 
+/// The position of the last event that the client has received (docs/protocol.md, Positions).
+pub(crate) fn last_event(headers: &HeaderMap) -> Option<Position> {
+    headers.get(LAST_EVENT_ID)?.to_str().ok()?.parse().ok()
+}
+
 /// Opens an event stream: creates the response, and spawns the task of the connection.
 pub(crate) fn open(
     endpoint: &Arc<EndpointInner>,
@@ -39,7 +49,9 @@ pub(crate) fn open(
 ) -> Result<Response<Body>, HttpRefusal> {
     let secret = Secret::draw();
     let secret = secret.map_err(|error| HttpRefusal::new(Error::internal(error), DeclineReason::Handshake))?;
-    let prepared = accepted.with_handle(endpoint, Framing::Events, Writer::Body(BodyReader::default()));
+    // A client without a session could not resume by an id.
+    let framing = Framing::Events { ids: accepted.session.is_some() };
+    let prepared = accepted.with_handle(endpoint, framing, Writer::Body(BodyReader::default()));
     let (stream, messages) = Stream::new(secret, Arc::clone(&prepared.handle));
     endpoint.streams.add(&stream);
     let posts = EventStreamTransport::new(Arc::clone(endpoint), Arc::clone(&stream), messages);

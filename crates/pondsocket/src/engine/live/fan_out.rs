@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn recipients_of_one_framing_share_one_buffer() {
         let deflate = |window_bits| Framing::Deflate { window_bits };
-        let framings = [Framing::Plain, Framing::Plain, Framing::Events, deflate(15), deflate(15), deflate(10)];
+        let framings =
+            [Framing::Plain, Framing::Plain, Framing::Events { ids: false }, deflate(15), deflate(15), deflate(10)];
         let keepers: Vec<_> = framings.into_iter().zip(1..).map(|(framing, number)| keeper(number, framing)).collect();
         let (mut channel, mut recipients, _) = joined(&keepers.iter().collect::<Vec<_>>());
         channel.broadcast(&LocalTarget::All, "news ".repeat(100).as_bytes(), DeliveryPolicy::BROADCAST).expect("room");
@@ -272,7 +273,8 @@ mod tests {
     fn a_filtered_message_that_passes_is_framed_once_for_each_framing() {
         let (memory, mut known) = (Arc::default(), Vec::new());
         let mut frame = |framing| shared_frame(&mut known, framing, b"news", &memory);
-        let (first, second, event) = (frame(Framing::Plain), frame(Framing::Plain), frame(Framing::Events));
+        let (first, second, event) =
+            (frame(Framing::Plain), frame(Framing::Plain), frame(Framing::Events { ids: false }));
         assert_eq!(first.as_ptr(), second.as_ptr());
         assert_ne!(first, event);
     }

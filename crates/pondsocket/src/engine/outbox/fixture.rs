@@ -89,11 +89,11 @@ pub(super) fn deliver_at(outbox: &mut Outbox, text: &str, now: Instant) -> Resul
 }
 
 pub(super) fn event(text: &str) -> Bytes {
-    Framing::Events.frame(text.as_bytes()).into()
+    Framing::Events { ids: false }.frame(text.as_bytes()).into()
 }
 
 pub(super) fn outbox_of_a_body() -> Outbox {
-    Outbox::new(Writer::Body(BodyReader::default()), Framing::Events, BOUNDS, start())
+    Outbox::new(Writer::Body(BodyReader::default()), Framing::Events { ids: false }, BOUNDS, start())
 }
 
 /// The bytes that a body takes, and whether the connection's task is to look at what is left.

@@ -309,7 +309,7 @@ mod tests {
         ) {
             let bounds = Bounds { frames: 6, bytes: 200, policy: SlowClient::DropNewest, ..BOUNDS };
             let (mut outbox, framing) =
-                if is_stream { (outbox_of_a_body(), Framing::Events) } else { (outbox(), Framing::Plain) };
+                if is_stream { (outbox_of_a_body(), Framing::Events { ids: false }) } else { (outbox(), Framing::Plain) };
             // What was sent, by number: its channel. The messages that are kept, by channel and offset.
             let (mut sent, mut kept): (Vec<u64>, [Vec<Option<usize>>; 3]) = (Vec::new(), Default::default());
             let (mut read, mut now) = (Vec::new(), start());
