@@ -138,7 +138,7 @@ pub use pond::snapshot;
 pub use pond::snapshot::Snapshot;
 pub use pond::states::States;
 #[doc(no_inline)]
-pub use pondsocket_proto::channel::{GapReason, Recovery, SlowClient};
+pub use pondsocket_proto::channel::{GapReason, Recovery, SlowClient, Unproven};
 #[doc(no_inline)]
 pub use pondsocket_proto::position::Position;
 pub use rate_limit::{Limited, RateLimit, Subject};

@@ -35,7 +35,10 @@ pub use core::{
     Step, StoredMessage, StoredMessages,
 };
 pub use delivery_policy::{DeliveryPolicy, DropPolicy, SlowClient};
-pub use history::{GapReason, HistoryRules, Progress, Proof, Recovery, ResumeRequest, Ring, SavedMessage, SavedRing};
+pub use history::{
+    GapReason, HistoryRules, Progress, Proof, Recovery, ResumeRequest, ResumeRules, Ring, SavedMessage, SavedRing,
+    Unproven,
+};
 pub use local_members::{Departure, LocalMembers, Lost, Member, Membership, NotMember, Seats, Slot};
 pub use outbound::{AppendedMessage, Outbound};
 pub use plan::{Class, Encoded, Piece, Plan, Private, Run};

@@ -6,7 +6,7 @@ use pondsocket_proto::channel::{LocalTarget, Recovery, ResumeRequest, Step};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::position::Position;
-use pondsocket_proto::wire::{Json, Object};
+use pondsocket_proto::wire::{Json, Object, Resume};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -322,6 +322,18 @@ impl Joined {
     pub fn replay_from(self, position: impl Into<Option<Position>>) -> Self {
         let step = self.replay(Step::ReplayFrom(position.into()));
         self.then(step.in_call("accept().replay_from"))
+    }
+
+    /// Drops what a client that [resumes](JoinContext::recovery) would get: it joins like a new one. For a handler that sends
+    /// a snapshot in any case. The steps [`replay_last`](Self::replay_last) and [`replay_from`](Self::replay_from) of the chain
+    /// have the effect that they have for a new client.
+    pub fn forget(mut self) -> Self {
+        if let Some(history) = &mut self.history {
+            // A client that has asked by itself is told the position from which it begins.
+            let asked = history.resume.is_some_and(|request| request.sent.is_none());
+            history.resume = asked.then(|| Resume::FromNothing.into());
+        }
+        self
     }
 
     fn replay(&self, step: Step) -> Result<Step> {

@@ -204,14 +204,10 @@ impl EndpointInner {
         rest.find_map(|(at, lobby)| Some((at, lobby.pattern.matches(name)?, Arc::clone(lobby))))
     }
 
-    /// Returns `true` if a lobby whose pattern matches `name` keeps a history.
-    pub(crate) fn keeps_history(&self, name: &str) -> bool {
-        self.history_lobby(name).is_some()
-    }
-
     /// The first lobby that keeps a history among those whose pattern matches `name`.
     pub(crate) fn history_lobby(&self, name: &str) -> Option<Arc<LobbyInner>> {
-        self.history_lobbies(name).into_iter().next()
+        let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
+        lobbies.iter().find(|lobby| lobby.keeps_history() && lobby.pattern.matches(name).is_some()).cloned()
     }
 
     /// The lobbies that keep a history among those whose pattern matches `name`.

@@ -95,6 +95,9 @@ enum Record<'a> {
         gap: Cow<'a, str>,
         #[serde(borrow, skip_serializing_if = "Option::is_none")]
         stamp: Option<Cow<'a, str>>,
+        /// The users that were removed, and the offsets as of then.
+        #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+        removed: Vec<(Cow<'a, str>, u64)>,
         unused: u64,
         lingers: u64,
     },
@@ -158,6 +161,7 @@ impl<'a> HistoryWriter<'a> {
             before: ring.before,
             gap: ring.removed_for.as_str().into(),
             stamp: ring.stamp.as_deref().map(Cow::Borrowed),
+            removed: ring.removed.iter().map(|(user, at)| (user.as_str().into(), *at)).collect(),
             unused: ring.unused_for,
             lingers: ring.lingers_for,
         })?;
@@ -247,18 +251,26 @@ impl Saved {
         }
         let SavedEndpoint { channels, sessions, .. } = self.endpoints.last_mut()?;
         match record {
-            Record::Channel { name, lobby, before, gap, stamp, unused, lingers } => channels.push(SavedChannel {
-                name: ChannelName::new(&name, usize::MAX).ok()?,
-                lobby: lobby.into(),
-                ring: SavedRing {
-                    before,
-                    messages: Vec::new(),
-                    removed_for: [GapReason::Trimmed, GapReason::Expired].into_iter().find(|it| it.as_str() == gap)?,
-                    stamp: stamp.map(Into::into),
-                    unused_for: unused,
-                    lingers_for: lingers,
-                },
-            }),
+            Record::Channel { name, lobby, before, gap, stamp, removed, unused, lingers } => {
+                channels.push(SavedChannel {
+                    name: ChannelName::new(&name, usize::MAX).ok()?,
+                    lobby: lobby.into(),
+                    ring: SavedRing {
+                        before,
+                        messages: Vec::new(),
+                        removed_for: [GapReason::Trimmed, GapReason::Expired]
+                            .into_iter()
+                            .find(|it| it.as_str() == gap)?,
+                        stamp: stamp.map(Into::into),
+                        removed: {
+                            let removed = removed.into_iter().map(|(user, at)| Some((UserId::new(&user).ok()?, at)));
+                            removed.collect::<Option<_>>()?
+                        },
+                        unused_for: unused,
+                        lingers_for: lingers,
+                    },
+                })
+            }
             Record::Message { age, except, text } => {
                 let ring = &mut channels.last_mut()?.ring;
                 let except = except.map(|user| UserId::new(&user)).transpose().ok()?;
@@ -341,14 +353,17 @@ mod tests {
     }
 
     fn channel() -> impl Strategy<Value = SavedChannel> {
-        let ring = (position(), prop::collection::vec(message(), 0..5), any::<(bool, u64, u64)>(), "[a-z_]{0,3}");
+        let removed = prop::collection::vec((user(), any::<u64>()), 0..3);
+        let messages = prop::collection::vec(message(), 0..5);
+        let ring = (position(), messages, any::<(bool, u64, u64)>(), "[a-z_]{0,3}", removed);
         (name(), "/[a-z:]{1,9}", ring).prop_map(
-            |(name, lobby, (before, messages, (trimmed, unused, lingers), stamp))| {
+            |(name, lobby, (before, messages, (trimmed, unused, lingers), stamp, removed))| {
                 let ring = SavedRing {
                     before,
                     messages,
                     removed_for: if trimmed { GapReason::Trimmed } else { GapReason::Expired },
                     stamp: (!stamp.is_empty()).then(|| stamp.into()),
+                    removed,
                     unused_for: unused,
                     lingers_for: lingers,
                 };
@@ -470,6 +485,7 @@ mod tests {
                 messages: texts.iter().map(|text| message(text)).collect(),
                 removed_for: GapReason::Expired,
                 stamp: None,
+                removed: Vec::new(),
                 unused_for: 0,
                 lingers_for: 0,
             },

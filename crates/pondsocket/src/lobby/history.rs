@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use pondsocket_proto::channel::HistoryRules;
+use pondsocket_proto::channel::{HistoryRules, ResumeRules, Unproven};
 use pondsocket_proto::pattern::Pattern;
 
 use crate::error::{Error, Result};
@@ -30,6 +30,7 @@ pub struct History {
     rules: HistoryRules,
     /// Patterns of events that are not kept.
     without: Vec<String>,
+    pub(super) resuming: ResumeRules,
 }
 
 /// The longest time for which messages are kept.
@@ -46,7 +47,7 @@ impl History {
             replay_bytes: 1024 * 1024,
             stamp: None,
         };
-        History { rules, without: Vec::new() }
+        History { rules, without: Vec::new(), resuming: ResumeRules::default() }
     }
 
     /// The most messages that are kept in each channel. Default 256.
@@ -93,6 +94,25 @@ impl History {
     #[must_use]
     pub fn without(mut self, events: impl IntoIterator<Item = impl AsRef<str>>) -> History {
         self.without.extend(events.into_iter().map(|event| event.as_ref().to_owned()));
+        self
+    }
+
+    /// The treatment of messages that were sent to a client of a [session](crate::Connected::session) and may have arrived: those
+    /// behind the last answered ping, or on an event stream. Default [`Unproven::Repeat`]. It does not concern clients that bring
+    /// their position.
+    #[must_use]
+    pub fn unproven(mut self, unproven: Unproven) -> History {
+        self.resuming.unproven = unproven;
+        self
+    }
+
+    /// Lets clients resume only what their [session](crate::Connected::session) has missed: a position that a client brings
+    /// counts only between what its session is known to have received and what it was sent. Otherwise a member can ask for any
+    /// message that is kept, also from before its first join. A client without a session has a gap
+    /// ([`GapReason::Unproven`](crate::GapReason)).
+    #[must_use]
+    pub fn own_past_only(mut self) -> History {
+        self.resuming.own_past_only = true;
         self
     }
 

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use pondsocket_proto::channel::{HistoryRules, SlowClient};
+use pondsocket_proto::channel::{HistoryRules, ResumeRules, SlowClient};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::pattern::{Match, Pattern};
 
@@ -62,6 +62,7 @@ struct KeptHistory {
     rules: Arc<HistoryRules>,
     /// The events that are not kept.
     without: Vec<Pattern>,
+    resuming: ResumeRules,
 }
 
 /// Layers around each kind of handler, of an endpoint or of a lobby.
@@ -204,10 +205,11 @@ impl Lobby {
     /// If a limit is zero, or too large, or a pattern is invalid.
     #[track_caller]
     pub fn history(&self, history: History) -> &Self {
+        let resuming = history.resuming;
         let (rules, without) = history.check().or_panic();
         let is_particular = !without.is_empty();
         *self.0.history.write().unwrap_or_else(PoisonError::into_inner) =
-            Some(KeptHistory { rules: Arc::new(rules), without });
+            Some(KeptHistory { rules: Arc::new(rules), without, resuming });
         self.0.keeps_history.store(true, Ordering::Relaxed);
         if is_particular {
             self.0.is_particular.store(true, Ordering::Relaxed);
@@ -372,6 +374,12 @@ impl LobbyInner {
     fn history_rules(&self) -> Option<Arc<HistoryRules>> {
         let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
         history.as_ref().map(|history| Arc::clone(&history.rules))
+    }
+
+    /// The rules by which clients resume its channels.
+    pub(crate) fn resume_rules(&self) -> ResumeRules {
+        let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
+        history.as_ref().map(|history| history.resuming).unwrap_or_default()
     }
 
     /// Returns `true` if messages of an event are kept, where messages are.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, EventContext, History, JoinContext, Joined, Lobby, Options, Payload,
-    PondSocket, Recovery, Result, SlowClient,
+    Connected, ConnectionContext, Endpoint, EventContext, GapReason, History, JoinContext, Joined, Lobby, Options,
+    Payload, PondSocket, Recovery, Result, SlowClient, Unproven,
 };
 use serde_json::{Value, json};
 use testkit::{Peer, eventually, serve};
@@ -324,6 +324,144 @@ async fn over_the_limit_of_sessions_a_client_has_none_and_is_served_all_the_same
         bob_with(address, &key).await;
         assert_eq!(chat.recovery(), expected, "{key}");
     }
+}
+
+/// A client has received messages 1 to 4, of which only the first is proven, and is away while the fifth is sent.
+async fn away_with_an_unproven_tail(chat: &Chat, address: SocketAddr) {
+    let mut client = bob(address).await;
+    chat.say(1..2);
+    assert_eq!(numbers(&mut client, 1).await, [1]);
+    round_trip(&mut client).await;
+    chat.say(2..5);
+    assert_eq!(numbers(&mut client, 3).await, [2, 3, 4]);
+    client.reset();
+    eventually("the loss is noticed", || chat.connections() == 0).await;
+    chat.say(5..6);
+}
+
+#[tokio::test]
+async fn a_history_says_what_is_done_with_messages_that_may_have_arrived() {
+    for (unproven, expected, received) in [
+        (Unproven::Repeat, resumed(4, 3), vec![2, 3, 4, 5]),
+        (Unproven::Skip, resumed(1, 0), vec![5]),
+        (Unproven::Gap, Recovery::Gap(GapReason::Unproven), vec![]),
+    ] {
+        let chat = chat_with(Options::default().proof_interval(Duration::from_secs(3600)));
+        chat.lobby.history(History::new().unproven(unproven));
+        let (_server, address) = serve(&chat.pond).await;
+        away_with_an_unproven_tail(&chat, address).await;
+        let mut client = bob(address).await;
+        assert_eq!(chat.recovery(), expected);
+        chat.say(6..7);
+        let all: Vec<_> = received.into_iter().chain([6]).collect();
+        assert_eq!(numbers(&mut client, all.len()).await, all, "{unproven:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_may_have_arrived_is_no_gap() {
+    let chat = chat();
+    chat.lobby.history(History::new().unproven(Unproven::Gap));
+    let (_server, address) = serve(&chat.pond).await;
+    let mut client = bob(address).await;
+    chat.say(1..2);
+    assert_eq!(numbers(&mut client, 1).await, [1]);
+    round_trip(&mut client).await;
+    client.reset();
+    eventually("the loss is noticed", || chat.connections() == 0).await;
+    chat.say(2..3);
+    let mut client = bob(address).await;
+    assert_eq!((chat.recovery(), numbers(&mut client, 1).await), (resumed(1, 0), vec![2]));
+}
+
+#[tokio::test]
+async fn a_history_may_give_everybody_only_the_own_past() {
+    let chat = chat();
+    chat.lobby.history(History::new().own_past_only());
+    let (_server, address) = serve(&chat.pond).await;
+    // From before the first join of anybody.
+    chat.say(1..3);
+    let position = chat.endpoint.channel("/chat/a").expect("a name").position().expect("open").to_string();
+    let first = position.replace(".2", ".0");
+    let mut eve = Peer::connect(address, "/?user=eve").await;
+    eve.join("/chat/a", json!({ "$resume": first })).await;
+    assert_eq!(chat.recovery(), Recovery::Gap(GapReason::Unproven), "without a session");
+    let path = format!("/?user=bob&key={KEY}");
+    let mut client = Peer::connect(address, &path).await;
+    client.join("/chat/a", json!({ "$resume": first })).await;
+    assert_eq!(chat.recovery(), Recovery::Gap(GapReason::Unproven), "its session was not there");
+    chat.say(3..5);
+    assert_eq!(numbers(&mut client, 2).await, [3, 4]);
+    client.reset();
+    eventually("the loss is noticed", || chat.connections() == 1).await;
+    chat.say(5..6);
+    // The same position again: now its session was there, from the third message on.
+    let mut client = Peer::connect(address, &path).await;
+    client.join("/chat/a", json!({ "$resume": first })).await;
+    let Recovery::Resumed { missed, may_repeat: 0 } = chat.recovery() else { panic!("{:?}", chat.recovery()) };
+    assert!((1..=3).contains(&missed), "{missed}: none from before its first join");
+    let received = numbers(&mut client, missed).await;
+    assert_eq!(received.last(), Some(&5));
+    round_trip(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_handler_can_forget_what_a_client_has_missed() {
+    let chat = chat();
+    let forgetting = chat.endpoint.create_channel("/forget/:room", async |ctx: JoinContext| {
+        let recovered = ctx.recovered();
+        Ok::<Joined, pondsocket::Error>(ctx.accept().forget().reply("recovered", &json!({ "is": recovered })))
+    });
+    forgetting.history(History::new());
+    let (_server, address) = serve(&chat.pond).await;
+    let channel = chat.endpoint.channel("/forget/a").expect("a name");
+    for session in [true, false] {
+        let path = if session { format!("/?user=bob&key={KEY}") } else { "/?user=bob".into() };
+        let mut client = Peer::connect(address, &path).await;
+        client.join("/forget/a", json!({})).await;
+        client.until("recovered").await;
+        channel.broadcast("said", &json!({ "n": 1 })).expect("room");
+        let position = client.until("said").await["requestId"].clone();
+        client.reset();
+        eventually("the loss is noticed", || chat.connections() == 0).await;
+        channel.broadcast("said", &json!({ "n": 2 })).expect("room");
+        let mut client = Peer::connect(address, &path).await;
+        let payload = if session { json!({}) } else { json!({ "$resume": position }) };
+        client.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/forget/a", payload).await;
+        let acknowledgement = client.next().await;
+        let told = &acknowledgement["payload"]["recovered"];
+        assert_eq!(*told, if session { Value::Null } else { json!(false) });
+        // Nothing stands between the two.
+        assert_eq!(client.next().await["payload"], json!({ "is": true }));
+        client.reset();
+        eventually("the loss is noticed", || chat.connections() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_user_that_was_evicted_meanwhile_is_a_new_one() {
+    let chat = chat();
+    let (_server, address) = serve(&chat.pond).await;
+    let mut client = bob(address).await;
+    let other = bob_with(address, &format!("{KEY}-2")).await;
+    chat.say(1..2);
+    let position = client.next().await["requestId"].clone();
+    round_trip(&mut client).await;
+    client.reset();
+    eventually("the loss is noticed", || chat.connections() == 1).await;
+    chat.say(2..3);
+    chat.endpoint.channel("/chat/a").expect("a name").evict("bob", "no more").await.expect("a member");
+    chat.say(3..4);
+    let mut client = bob(address).await;
+    assert_eq!(chat.recovery(), Recovery::New, "by its session");
+    round_trip(&mut client).await;
+    let mut knowing = Peer::connect(address, "/?user=bob").await;
+    knowing.join("/chat/a", json!({ "$resume": position })).await;
+    assert_eq!(chat.recovery(), Recovery::New, "by its position");
+    let mut eve = Peer::connect(address, "/?user=eve").await;
+    eve.join("/chat/a", json!({ "$resume": position })).await;
+    assert_eq!(chat.recovery(), resumed(2, 0), "another user");
+    drop(other);
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::{Channel, Full, Published};
 use crate::channel::batch::Op;
-use crate::channel::history::{Exclusion, GapReason, HistoryRules, KeptMessage, Recovery, ResumeRequest, Ring};
+use crate::channel::history::{
+    Exclusion, GapReason, HistoryRules, KeptMessage, Recovery, ResumeRequest, Ring, Unproven,
+};
 use crate::channel::{Audience, DeliveryPolicy, Listener, LocalTarget, Seats, Slot};
 use crate::id::{ConnectionId, UserId};
 use crate::position::Position;
@@ -115,12 +117,19 @@ impl<R> Channel<R> {
     /// The messages that a user missed.
     pub(super) fn missed(&self, user: &UserId, request: Option<ResumeRequest>) -> Option<Result<Missed, GapReason>> {
         let ring = self.history.as_deref()?;
-        let ResumeRequest { resume, sent } = request?;
+        let ResumeRequest { resume, sent, unproven, gap } = request?;
         let position = match resume {
             Resume::FromNothing => return None,
             Resume::FromUnknown => return Some(Err(GapReason::Epoch)),
             Resume::From(position) => position,
         };
+        if ring.has_removed(user, position) {
+            // What was sent since is not for a user that was put out.
+            return None;
+        }
+        if let Some(reason) = gap {
+            return Some(Err(reason));
+        }
         if self.is_loading() {
             return Some(Err(GapReason::Epoch));
         }
@@ -137,7 +146,10 @@ impl<R> Channel<R> {
                     }
                 }
             }
-            Ok(missed)
+            match unproven {
+                Unproven::Gap if missed.may_repeat > 0 => Err(GapReason::Unproven),
+                Unproven::Repeat | Unproven::Skip | Unproven::Gap => Ok(missed),
+            }
         }))
     }
 

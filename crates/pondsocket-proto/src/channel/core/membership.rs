@@ -313,6 +313,9 @@ impl<R> Channel<R> {
         // As in `leave`: read before the member is removed.
         let last: Vec<_> = seats.as_slice().iter().map(|slot| self.last_listener(*slot)).collect();
         let departure = self.local.remove(user).ok_or(NotMember)?;
+        if let Some(ring) = &mut self.history {
+            ring.note_removed(user);
+        }
         for (slot, last) in seats.as_slice().iter().zip(last) {
             self.queue.push(Op::Leave { slot: *slot, last });
         }

@@ -18,7 +18,7 @@ mod saved;
 mod shared;
 
 pub use proof::{Progress, Proof};
-pub use recovery::{GapReason, Recovery, ResumeRequest};
+pub use recovery::{GapReason, Recovery, ResumeRequest, ResumeRules, Unproven};
 pub(super) use replays::Replays;
 pub(super) use ring::{Exclusion, KeptMessage};
 pub use ring::{HistoryRules, Ring};

@@ -12,6 +12,32 @@ pub struct ResumeRequest {
     /// The offset up to which messages were sent to it and may have arrived, if the server knows the position and not the
     /// client itself. Such a client is not told the outcome.
     pub sent: Option<u64>,
+    /// What is done with those messages.
+    pub unproven: Unproven,
+    /// The reason for which the channel is not resumed in any case.
+    pub gap: Option<GapReason>,
+}
+
+/// The treatment of messages that were sent to a client and may have arrived.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Unproven {
+    /// They are replayed: at least once.
+    #[default]
+    Repeat,
+    /// They count as received: at most once.
+    Skip,
+    /// They are a gap, [`GapReason::Unproven`]: the client gets neither these nor later ones by a replay.
+    Gap,
+}
+
+/// The rules by which clients resume the channels of a lobby.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ResumeRules {
+    /// What is done with messages that may have arrived.
+    pub unproven: Unproven,
+    /// `true` if a client gets only what its session has missed.
+    pub own_past_only: bool,
 }
 
 impl ResumeRequest {
@@ -23,23 +49,39 @@ impl ResumeRequest {
         last_event: Option<Position>,
         session: Option<Progress>,
         epoch: Option<Epoch>,
+        ResumeRules { unproven, own_past_only }: ResumeRules,
     ) -> Option<ResumeRequest> {
-        if let Some(resume) = brought {
-            return Some(resume.into());
+        // The position as far as it is one that the session was sent.
+        let own = |Position { epoch, offset }: Position| {
+            let Progress { proven, sent, .. } = session.filter(|session| session.epoch == epoch)?;
+            Some(Position { epoch, offset: offset.clamp(proven, sent.max(proven)) })
+        };
+        match brought {
+            Some(Resume::From(position)) if own_past_only => {
+                let own = own(position);
+                let resume = Resume::From(own.unwrap_or(position));
+                return Some(ResumeRequest { gap: own.is_none().then_some(GapReason::Unproven), ..resume.into() });
+            }
+            Some(resume) => return Some(resume.into()),
+            None => {}
         }
-        if let Some(position) = last_event.filter(|position| Some(position.epoch) == epoch) {
-            return Some(ResumeRequest { resume: Resume::From(position), sent: Some(position.offset) });
+        let last_event = last_event.filter(|position| Some(position.epoch) == epoch);
+        let last_event = if own_past_only { last_event.and_then(own) } else { last_event };
+        if let Some(position) = last_event {
+            let sent = Some(position.offset);
+            return Some(ResumeRequest { resume: Resume::From(position), sent, unproven, gap: None });
         }
         session.map(|Progress { epoch, proven, sent }| {
-            let resume = Resume::From(Position { epoch, offset: proven });
-            ResumeRequest { resume, sent: Some(sent) }
+            let offset = if unproven == Unproven::Skip { sent.max(proven) } else { proven };
+            let resume = Resume::From(Position { epoch, offset });
+            ResumeRequest { resume, sent: Some(sent), unproven, gap: None }
         })
     }
 }
 
 impl From<Resume> for ResumeRequest {
     fn from(resume: Resume) -> ResumeRequest {
-        ResumeRequest { resume, sent: None }
+        ResumeRequest { resume, sent: None, unproven: Unproven::default(), gap: None }
     }
 }
 
@@ -76,6 +118,9 @@ pub enum GapReason {
     Ahead,
     /// More was missed than is replayed at once.
     TooMany,
+    /// What the client has received is not known, and the history is told not to guess (`History::unproven`,
+    /// `History::own_past_only`).
+    Unproven,
 }
 
 impl Recovery {
@@ -94,6 +139,7 @@ impl GapReason {
             GapReason::Epoch => "epoch",
             GapReason::Ahead => "ahead",
             GapReason::TooMany => "too_many",
+            GapReason::Unproven => "unproven",
         }
     }
 }
@@ -117,14 +163,46 @@ mod tests {
     #[test]
     fn the_position_of_a_join_precedes_that_of_the_last_event_and_that_of_the_session() {
         let session = Some(Progress { epoch: EPOCH, proven: 3, sent: 9 });
-        let choose = |brought, last| ResumeRequest::choose(brought, last, session, Some(EPOCH)).expect("a session");
+        let rules = ResumeRules::default();
+        let choose =
+            |brought, last| ResumeRequest::choose(brought, last, session, Some(EPOCH), rules).expect("a session");
         assert_eq!(choose(Some(Resume::From(at(7))), Some(at(5))), Resume::From(at(7)).into());
         assert_eq!(choose(Some(Resume::FromNothing), Some(at(5))), Resume::FromNothing.into());
-        let exact = ResumeRequest { resume: Resume::From(at(5)), sent: Some(5) };
+        let request = |resume| ResumeRequest::from(Resume::From(resume));
+        let exact = ResumeRequest { sent: Some(5), ..request(at(5)) };
         assert_eq!(choose(None, Some(at(5))), exact);
-        let proven = ResumeRequest { resume: Resume::From(at(3)), sent: Some(9) };
+        let proven = ResumeRequest { sent: Some(9), ..request(at(3)) };
         let elsewhere = Position { epoch: Epoch::new(2), offset: 5 };
         assert_eq!((choose(None, None), choose(None, Some(elsewhere))), (proven, proven));
-        assert_eq!(ResumeRequest::choose(None, Some(elsewhere), None, Some(EPOCH)), None);
+        assert_eq!(ResumeRequest::choose(None, Some(elsewhere), None, Some(EPOCH), rules), None);
+    }
+
+    #[test]
+    fn only_the_own_past_is_resumed_if_the_history_says_so() {
+        let rules = ResumeRules { own_past_only: true, ..ResumeRules::default() };
+        let session = Some(Progress { epoch: EPOCH, proven: 3, sent: 9 });
+        let choose = |brought: Option<u64>, last: Option<u64>, session| {
+            let brought = brought.map(|offset| Resume::From(at(offset)));
+            ResumeRequest::choose(brought, last.map(at), session, Some(EPOCH), rules)
+                .map(|request| (request.resume, request.gap))
+        };
+        for (offset, own) in [(0, 3), (3, 3), (5, 5), (9, 9), (99, 9)] {
+            assert_eq!(choose(Some(offset), None, session), Some((Resume::From(at(own)), None)));
+            assert_eq!(choose(None, Some(offset), session), Some((Resume::From(at(own)), None)));
+        }
+        let refused = Some((Resume::From(at(5)), Some(GapReason::Unproven)));
+        let elsewhere = Some(Progress { epoch: Epoch::new(2), proven: 3, sent: 9 });
+        assert_eq!((choose(Some(5), None, None), choose(Some(5), None, elsewhere)), (refused, refused));
+        assert_eq!(choose(None, Some(5), None), None);
+    }
+
+    #[test]
+    fn what_may_have_arrived_is_passed_over_if_the_history_says_so() {
+        let rules = ResumeRules { unproven: Unproven::Skip, ..ResumeRules::default() };
+        for (proven, sent) in [(3, 9), (9, 9), (9, 3)] {
+            let session = Some(Progress { epoch: EPOCH, proven, sent });
+            let request = ResumeRequest::choose(None, None, session, None, rules).expect("a session");
+            assert_eq!(request.resume, Resume::From(at(9)));
+        }
     }
 }

@@ -53,7 +53,12 @@ pub struct Ring {
     pub(super) removed_for: GapReason,
     held: Marks,
     queued: Marks,
+    /// The users that were removed from the channel, each with the position as of then, the earliest first.
+    pub(super) removed: Vec<(UserId, u64)>,
 }
+
+/// The most removed users that a history remembers. Over it the messages ahead of the earliest removal are forgotten with it.
+const MOST_REMOVED: usize = 256;
 
 /// Offsets behind which messages stay, each with the number of its users.
 #[derive(Debug, Default)]
@@ -117,6 +122,7 @@ impl Ring {
             removed_for: GapReason::Trimmed,
             held: Marks::default(),
             queued: Marks::default(),
+            removed: Vec::new(),
         }
     }
 
@@ -136,6 +142,25 @@ impl Ring {
 
     fn top(&self) -> u64 {
         self.first + self.entries.len() as u64 - 1
+    }
+
+    /// Notes that a user was removed from the channel: it does not resume from an earlier position.
+    pub(in crate::channel) fn note_removed(&mut self, user: &UserId) {
+        let (first, top) = (self.first, self.top());
+        // Nobody resumes from a position ahead of the first message.
+        self.removed.retain(|(removed, at)| removed != user && *at + 1 >= first);
+        self.removed.push((user.clone(), top));
+        if self.removed.len() > MOST_REMOVED {
+            let (_, at) = self.removed.remove(0);
+            while self.first <= at + 1 && !self.entries.is_empty() && !self.queued.keep(self.first) {
+                self.remove_first(GapReason::Trimmed);
+            }
+        }
+    }
+
+    /// Returns `true` if a user was removed from the channel since this position.
+    pub(in crate::channel) fn has_removed(&self, user: &UserId, Position { epoch, offset }: Position) -> bool {
+        epoch == self.epoch && self.removed.iter().any(|(removed, at)| removed == user && offset <= *at)
     }
 
     /// The number of messages that are kept.

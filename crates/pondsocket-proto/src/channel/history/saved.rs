@@ -17,6 +17,8 @@ pub struct SavedRing {
     pub removed_for: GapReason,
     /// The key under which payloads carry positions.
     pub stamp: Option<Box<str>>,
+    /// The users that were removed from the channel, each with the offset as of then, the earliest first.
+    pub removed: Vec<(UserId, u64)>,
     /// The time since a message was last appended or replayed.
     pub unused_for: u64,
     /// The time for which the history is kept although it may be empty.
@@ -52,6 +54,7 @@ impl Ring {
             messages: self.entries.iter().map(message).collect(),
             removed_for: self.removed_for,
             stamp: self.rules().stamp.clone(),
+            removed: self.removed.clone(),
             unused_for: age(self.used_at),
             lingers_for: self.lingers_until.saturating_sub(self.now),
         }
@@ -67,13 +70,13 @@ impl Ring {
         ago: u64,
         policy: impl Fn(&str) -> DeliveryPolicy,
     ) -> Option<Ring> {
-        let SavedRing { before, messages, removed_for, stamp, unused_for, lingers_for } = saved;
+        let SavedRing { before, messages, removed_for, stamp, removed, unused_for, lingers_for } = saved;
         let is_used_up = before.offset.saturating_add(messages.len() as u64) >= u64::MAX / 2;
         if is_used_up || stamp != rules.stamp {
             return None;
         }
         let mut ring = Ring::new(rules, before.epoch);
-        (ring.first, ring.removed_for) = (before.offset + 1, removed_for);
+        (ring.first, ring.removed_for, ring.removed) = (before.offset + 1, removed_for, removed);
         let at = |age: u64| now.saturating_sub(age.saturating_add(ago));
         for SavedMessage { text, age, except } in messages {
             // Each is appended at its own time. Time does not go back.
@@ -151,6 +154,7 @@ mod tests {
                 messages: ages.into_iter().map(message).collect(),
                 removed_for: GapReason::Expired,
                 stamp: None,
+                removed: Vec::new(),
                 unused_for,
                 lingers_for,
             };

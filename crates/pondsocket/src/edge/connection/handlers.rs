@@ -151,9 +151,7 @@ impl Session {
     /// Takes the request to resume out of the payload of a join, and holds what the client has missed. `None` if the channel
     /// keeps no history: then the payload is left as it is.
     fn take_resume(&self, channel: &str, payload: &mut Arc<str>) -> Result<Option<Box<JoinHistory>>> {
-        if !self.endpoint.keeps_history(channel) {
-            return Ok(None);
-        }
+        let Some(lobby) = self.endpoint.history_lobby(channel) else { return Ok(None) };
         let mut brought = None;
         let taken = take_resume(payload).map_err(|error| Error::bad_request(error.to_string()))?;
         if let Some((taken, left)) = taken {
@@ -164,7 +162,9 @@ impl Session {
         let session = self.handle.session.as_deref();
         let (last_event, known) = session.map(|it| (it.last_event(), it.position(channel))).unwrap_or_default();
         let epoch = last_event.and_then(|_| live.as_ref()?.epoch());
-        let resume = ResumeRequest::choose(brought, last_event, known, epoch);
+        // The lobby of an open channel is that of the join that has opened it.
+        let rules = live.as_ref().map_or(&lobby, |live| &live.lobby).resume_rules();
+        let resume = ResumeRequest::choose(brought, last_event, known, epoch, rules);
         let hold = live.and_then(|live| live.hold(self.handle.user(), resume));
         Ok(Some(Box::new(JoinHistory { resume, hold })))
     }
@@ -494,8 +494,11 @@ impl Session {
             let accepted = channel.join(join, &policy);
             // Under the lock of the channel: its delivery may begin at once on another thread. A client that brings its
             // position needs no proof.
-            let from = accepted.owed_from.filter(|_| resume.is_none_or(|request| request.sent.is_some()));
-            if let (Some(from), Some(session)) = (from, &handle.session) {
+            let needs_proof =
+                || resume.is_none_or(|request| request.sent.is_some()) || lobby.resume_rules().own_past_only;
+            if let (Some(from), Some(session)) = (accepted.owed_from, &handle.session)
+                && needs_proof()
+            {
                 session.watch(name, from);
             }
             Ok(accepted)
