@@ -11,6 +11,10 @@ use crate::backoff::random;
 use crate::options::RedisOptions;
 use crate::script::KnownScript;
 
+/// The time for which a history goes on behind its messages, in milliseconds: a day. A quiet channel must not begin anew with each
+/// message, because its members would be told of a gap.
+const NUMBERED: &str = "local NUMBERED = 86400000\n";
+
 /// Reads what is held, and the generation of the data: the id of the replication, which changes when a replica becomes the
 /// primary and when Redis starts. After both the end of a history may be missing, so a history of another generation is
 /// not continued. The id is read each time, because a connection may outlive a demotion and the promotion that follows.
@@ -21,7 +25,7 @@ if not string.find(info, 'role:master', 1, true) then return redis.error_reply('
 local generation = string.match(info, 'master_replid:(%w+)')
   or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 if not generation then return redis.error_reply('ERR INFO shows no master_replid and no run_id') end
-local held = redis.call('HMGET', KEYS[2], 'generation', 'epoch', 'top')
+local held = redis.call('HMGET', KEYS[2], 'generation', 'epoch', 'top', 'until')
 ";
 
 /// The time in milliseconds. `string.format` is needed because Lua writes large numbers with an exponent.
@@ -30,7 +34,7 @@ local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 ";
 
-/// Appends a message and publishes it. Its id in the stream is `<offset>-<time>`. A stream that should exist and does not
+/// Appends a message and publishes it. Its id in the stream is `<offset>-<time>`. A stream that is missing before its time
 /// was evicted: then the history begins anew, as it does without the hash. If the topic is forbidden the history ends,
 /// because the message must not be kept, and its offset must not be given again. A repeated message is most often one of
 /// the last, so it is looked for in small steps. Keys that do not exist are not deleted: behind any other change Redis does
@@ -51,15 +55,17 @@ local function add(epoch, top)
   local offset = string.format('%.0f', top + 1)
   local text = ARGV[2] .. epoch .. '.' .. offset .. ARGV[3]
   local id = offset .. '-' .. now
+  local expires = string.format('%.0f', now + ARGV[5])
   if top + 0 > 0 then
-    if not redis.call('XADD', KEYS[1], 'NOMKSTREAM', 'MAXLEN', ARGV[4], id, 'd', text) then return nil end
-    redis.call('HSET', KEYS[2], 'top', offset)
+    if redis.call('EXISTS', KEYS[1]) == 0 and now + 0 < held[4] + 0 then return nil end
+    redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], id, 'd', text)
+    redis.call('HSET', KEYS[2], 'top', offset, 'until', expires)
   else
     redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], id, 'd', text)
-    redis.call('HSET', KEYS[2], 'generation', generation, 'epoch', epoch, 'top', offset)
+    redis.call('HSET', KEYS[2], 'generation', generation, 'epoch', epoch, 'top', offset, 'until', expires)
   end
   redis.call('PEXPIRE', KEYS[1], ARGV[5])
-  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+  redis.call('PEXPIRE', KEYS[2], string.format('%.0f', ARGV[5] + NUMBERED))
   local published = redis.pcall('PUBLISH', ARGV[1], text)
   if type(published) == 'table' then
     redis.call('DEL', KEYS[1], KEYS[2])
@@ -96,7 +102,7 @@ const RESTART: &str = r"
 if held[2] == ARGV[1] or (ARGV[3] == 'begin' and held[1] == generation) then return false end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[2], 'generation', generation, 'epoch', ARGV[1], 'top', '0')
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
+redis.call('PEXPIRE', KEYS[2], string.format('%.0f', ARGV[2] + NUMBERED))
 return false
 ";
 
@@ -127,9 +133,9 @@ impl Histories {
     pub(crate) fn new(options: &RedisOptions) -> Histories {
         Histories {
             base: format!("{}:v1:{}:", options.prefix, options.namespace),
-            append: KnownScript::new([HELD, TIME, APPEND].concat()),
+            append: KnownScript::new([HELD, TIME, NUMBERED, APPEND].concat()),
             read: KnownScript::new([HELD, TIME, READ].concat()),
-            restart: KnownScript::new([HELD, RESTART].concat()),
+            restart: KnownScript::new([HELD, NUMBERED, RESTART].concat()),
         }
     }
 

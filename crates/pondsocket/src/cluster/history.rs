@@ -13,7 +13,7 @@ use super::error::BusError;
 ///
 /// A history is numbered by its [`Epoch`]. Its messages have offsets from 1 without gaps, in the order in which the engine
 /// appended them. A history begins anew, with another epoch and without messages, when the engine has none (it never had one,
-/// it has expired, the engine has lost its data), when the engine may have lost the end of it (a replica that lagged behind
+/// it has not been used for long, the engine has lost its data), when the engine may have lost the end of it (a replica that lagged behind
 /// was promoted), and when a node asks for it. Two histories of one topic never have the same epoch.
 pub trait HistoryStore: Send + Sync {
     /// Appends messages, and publishes each on its topic in the same step. Returns the outcome of each, in their order.
@@ -85,7 +85,8 @@ pub struct Append {
     pub epoch: Epoch,
     /// The most messages that the history keeps.
     pub messages: usize,
-    /// The time for which the history is kept after its last message.
+    /// The time for which the messages are kept after the last one. The history itself, and so its epoch, goes on for a day
+    /// longer: the members of a quiet channel would otherwise be told of a gap with its next message.
     pub ttl: Duration,
 }
 

@@ -46,18 +46,18 @@ async fn connect(ctx: ConnectionContext) -> Result<Connected> {
 
 async fn start(hub: &MemoryHub, name: &str) -> HistoryNode {
     let bus = hub.node();
-    start_on(Arc::clone(&bus), bus, name).await
+    start_on(Arc::clone(&bus), bus, name, History::new()).await
 }
 
 /// Starts a node on a bus, which is that of the memory hub or a part of it.
-async fn start_on(on: impl Into<SharedBus>, bus: Arc<MemoryBus>, name: &str) -> HistoryNode {
+async fn start_on(on: impl Into<SharedBus>, bus: Arc<MemoryBus>, name: &str, history: History) -> HistoryNode {
     let recorder = Arc::new(Recorder::default());
     let options = Options::default().bus(on).node_name(name.to_owned());
     let pond = PondSocket::with_options(options).expect("valid options").metrics(Arc::clone(&recorder));
     let lobby = pond
         .create_endpoint("/", connect)
         .create_channel("/chat/:room", async |ctx: JoinContext| -> Result<Joined> { Ok(ctx.accept()) });
-    lobby.history(History::new());
+    lobby.history(history);
     lobby.on_event("say", async |ctx: EventContext, Payload(payload): Payload<Value>| -> Result<()> {
         ctx.broadcast("said", &payload)?;
         ctx.reply("done", &payload)
@@ -369,6 +369,22 @@ async fn while_the_store_is_away_joins_and_messages_of_further_channels_wait_for
 }
 
 #[tokio::test]
+async fn a_quiet_channel_goes_on_with_its_positions() {
+    const TTL: Duration = Duration::from_millis(100);
+    let hub = MemoryHub::new();
+    let bus = hub.node();
+    let node = start_on(Arc::clone(&bus), bus, "one", History::new().ttl(TTL)).await;
+    let (mut ada, _) = join(&node, "ada", &json!("")).await;
+    for n in 1..4 {
+        say(&mut ada, "say", n).await;
+        let (at, number) = said(&mut ada).await;
+        assert_eq!((position(&at).offset, number), (n, n));
+        // What is kept expires.
+        tokio::time::sleep(2 * TTL).await;
+    }
+}
+
+#[tokio::test]
 async fn a_broadcast_of_a_node_without_members_is_kept_for_those_of_others() {
     let hub = MemoryHub::new();
     let (one, two) = (start(&hub, "one").await, start(&hub, "two").await);
@@ -382,8 +398,8 @@ async fn a_broadcast_of_a_node_without_members_is_kept_for_those_of_others() {
 async fn without_a_store_each_node_keeps_the_messages_of_all_nodes_at_positions_of_its_own() {
     let hub = MemoryHub::new();
     let [one, two] = [hub.node(), hub.node()];
-    let one = start_on(Storeless(Arc::clone(&one)), one, "one").await;
-    let two = start_on(Storeless(Arc::clone(&two)), two, "two").await;
+    let one = start_on(Storeless(Arc::clone(&one)), one, "one", History::new()).await;
+    let two = start_on(Storeless(Arc::clone(&two)), two, "two", History::new()).await;
     eventually("the nodes know each other", || one.pond.nodes() == ["two"] && two.pond.nodes() == ["one"]).await;
     let (mut ada, start) = join(&one, "ada", &json!("")).await;
     let (mut bob, _) = join(&two, "bob", &json!("")).await;

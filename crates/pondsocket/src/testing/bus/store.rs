@@ -16,6 +16,14 @@ const REPEATED_WITHIN: usize = 1000;
 /// The longest time for which something is kept, a hundred years: points in time have a limit.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// The time for which a history whose messages have expired goes on.
+const NUMBERED: Duration = Duration::from_secs(24 * 3600);
+
+/// The time for which a history goes on after its last message.
+fn numbered(ttl: Duration) -> Duration {
+    ttl.saturating_add(NUMBERED)
+}
+
 /// The histories by topic, and the records by key.
 #[derive(Debug, Default)]
 pub(super) struct Store {
@@ -28,6 +36,8 @@ struct History {
     epoch: Epoch,
     /// The offset of the last message.
     last: u64,
+    /// The time at which the messages expire. The history goes on for longer.
+    until: Instant,
     kept: VecDeque<Kept>,
 }
 
@@ -51,13 +61,18 @@ impl Store {
     pub(super) fn append(&mut self, append: &Append, now: Instant) -> (Position, Option<Bytes>) {
         // An earlier attempt may have begun a history, now lost, with the epoch of a repeated message.
         let epoch = || if append.is_repeated { random_epoch() } else { append.epoch };
-        let history = self.histories.prolong(append.topic.as_str(), append.ttl, now, || History::new(epoch()));
+        let history =
+            self.histories.prolong(append.topic.as_str(), numbered(append.ttl), now, || History::new(epoch(), now));
+        if history.until <= now {
+            history.kept.clear();
+        }
         if append.is_repeated
             && let Some(position) = history.position_of(&append.id)
         {
             return (position, None);
         }
         history.last += 1;
+        history.until = now + append.ttl.min(LONGEST);
         let position = history.position();
         let text = [&append.head, position.to_string().as_bytes(), &append.tail].concat();
         let data = Bytes::from(text);
@@ -71,6 +86,7 @@ impl Store {
     pub(super) fn read(&self, topic: &Topic, after: Option<Position>, most: usize, now: Instant) -> StoredHistory {
         let Some(history) = self.histories.get(topic.as_str(), now) else { return StoredHistory::default() };
         let after = after.filter(|after| after.epoch == history.epoch).map_or(0, |after| after.offset);
+        let most = if history.until <= now { 0 } else { most };
         let messages = history.kept.iter().rev().zip((0..=history.last).rev()).take(most);
         let messages = messages.take_while(|(_, offset)| *offset > after).map(|(kept, offset)| StoredMessage {
             offset,
@@ -89,9 +105,9 @@ impl Store {
     }
 
     pub(super) fn restart(&mut self, topic: &Topic, epoch: Epoch, ttl: Duration, now: Instant) {
-        let history = self.histories.prolong(topic.as_str(), ttl, now, || History::new(epoch));
+        let history = self.histories.prolong(topic.as_str(), numbered(ttl), now, || History::new(epoch, now));
         if history.epoch != epoch {
-            *history = History::new(epoch);
+            *history = History::new(epoch, now);
         }
     }
 
@@ -110,8 +126,8 @@ impl Store {
 }
 
 impl History {
-    fn new(epoch: Epoch) -> History {
-        History { epoch, last: 0, kept: VecDeque::new() }
+    fn new(epoch: Epoch, now: Instant) -> History {
+        History { epoch, last: 0, until: now, kept: VecDeque::new() }
     }
 
     fn position(&self) -> Position {
