@@ -2,12 +2,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use pondsocket_proto::channel::{ChannelLimits, Lists};
 use pondsocket_proto::cluster::{ChannelKey, endpoint_name};
 use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
+use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::Object;
+use tokio::time::timeout;
 
 use super::settings::EndpointSettings;
 use crate::channel::evictions::Evictions;
@@ -32,6 +35,9 @@ use crate::metrics::{Component, HandlerKind, Observer};
 use crate::pond::common::Common;
 use crate::pond::states::States;
 use crate::websocket::WebSocket;
+
+/// The longest wait of a join for messages that its client has received from another node.
+const CATCH_UP_WAIT: Duration = Duration::from_millis(500);
 
 /// A live channel of connections.
 pub(crate) type Live = LiveChannel<LobbyInner>;
@@ -126,18 +132,32 @@ impl EndpointInner {
         self.node()?.subscribe(self.key(channel))
     }
 
-    /// Opens a channel whose history other nodes share. Returns a future if the history is yet to be read from the store: a
-    /// join handler is told what a client has missed.
-    pub(crate) fn open_history(&self, channel: &ChannelName) -> Option<BoxFuture<'static, ()>> {
+    /// Opens a channel whose history other nodes share. Returns a future if the history is yet to be read from the store, or to
+    /// get to the position of the client, which has received more from another node: a join handler is told what a client has
+    /// missed.
+    pub(crate) fn open_history(
+        &self,
+        channel: &ChannelName,
+        position: impl FnOnce() -> Option<Position>,
+    ) -> Option<BoxFuture<'static, ()>> {
         let node = self.node().filter(|node| node.shares_histories())?;
         // The channel belongs to the lobby that accepts its first join: usually the first one that matches.
         let (_, _, lobby) = self.lobby_for(channel.as_str(), 0).filter(|(_, _, lobby)| lobby.keeps_history())?;
         let live = self.hub.get_or_create(channel, &lobby);
-        if !live.is_loading() {
+        let position = position();
+        let lacks = move |live: &Live| position.is_some_and(|position| live.lacks(position));
+        if !live.is_loading() && !lacks(&live) {
             return None;
         }
-        let node = Arc::clone(node);
-        Some(Box::pin(async move { node.loaded(|| live.is_loading()).await }))
+        let (node, key) = (Arc::clone(node), self.key(channel));
+        Some(Box::pin(async move {
+            node.loaded(|| live.is_loading()).await;
+            if lacks(&live) {
+                node.read_now(&key);
+                // A position that the store has not given either is one of a client that is mistaken.
+                let _ = timeout(CATCH_UP_WAIT, node.loaded(|| lacks(&live))).await;
+            }
+        }))
     }
 
     /// The name of a channel of this endpoint among nodes.

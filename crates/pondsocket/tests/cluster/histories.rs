@@ -369,6 +369,23 @@ async fn while_the_store_is_away_joins_and_messages_of_further_channels_wait_for
 }
 
 #[tokio::test]
+async fn a_client_that_is_ahead_of_its_next_node_resumes_without_a_gap() {
+    let hub = MemoryHub::new();
+    let (one, two) = (start(&hub, "one").await, start(&hub, "two").await);
+    let (mut ada, _) = join(&one, "ada", &json!("")).await;
+    let (mut bob, _) = join(&two, "bob", &json!("")).await;
+    // The other node delivers the message before its own node knows the position.
+    one.bus.delay_answers(Duration::from_millis(200));
+    say(&mut ada, "say", 1).await;
+    let (at, _) = said(&mut bob).await;
+    drop(bob);
+    let (mut bob, answer) = join(&one, "bob", &at).await;
+    assert_eq!((&answer["recovered"], &answer["missed"]), (&json!(true), &json!(0)), "{answer}");
+    say(&mut ada, "say", 2).await;
+    assert_eq!((numbers(&mut bob, 1).await, numbers(&mut ada, 2).await), (vec![2], vec![1, 2]));
+}
+
+#[tokio::test]
 async fn a_quiet_channel_goes_on_with_its_positions() {
     const TTL: Duration = Duration::from_millis(100);
     let hub = MemoryHub::new();

@@ -69,6 +69,12 @@ impl<R> Channel<R> {
         self.stage() == Some(SharedStage::Detached)
     }
 
+    /// Returns `true` if a position is ahead of this node: another one has received more of the same history.
+    pub fn lacks(&self, position: Position) -> bool {
+        let last = self.history.as_ref().map(|ring| ring.position());
+        self.shared.is_some() && last.is_some_and(|last| last.epoch == position.epoch && last.offset < position.offset)
+    }
+
     /// Returns `true` if messages have to be read from the store: their successors have come without them.
     pub fn is_behind(&self) -> bool {
         self.shared.as_ref().is_some_and(|shared| shared.is_behind())
@@ -138,7 +144,7 @@ impl<R> Channel<R> {
         if self.is_detached() {
             // Its position is of the history that the other nodes share.
             let other = EarlyMessage::Other(Box::new(OtherMessage::new(message, policy, 0)));
-            return self.deliver_misplaced(vec![other]);
+            return self.deliver_misplaced(other);
         }
         let Some(shared) = &mut self.shared else { return };
         let ring = self.history.as_deref();
@@ -186,7 +192,7 @@ impl<R> Channel<R> {
             self.apply_stored(stored, is_first, policy);
         }
         let misplaced = self.shared.as_mut().map_or(Vec::new(), |shared| shared.read_up_to(top));
-        self.deliver_misplaced(misplaced);
+        misplaced.into_iter().for_each(|number| self.refuse(number));
         self.advance();
         gap.filter(|_| self.local.connection_count() > 0)
     }
@@ -197,7 +203,7 @@ impl<R> Channel<R> {
         shared.stage = SharedStage::Detached;
         let early = shared.take_all();
         self.begin_anew(Position { epoch, offset: 0 });
-        self.deliver_misplaced(early);
+        early.into_iter().for_each(|message| self.deliver_misplaced(message));
         while let Some((place, behind)) = self.queue.open() {
             self.ahead_of_barriers(|channel, _| {
                 if let Place::Message(message) = place {
@@ -225,22 +231,23 @@ impl<R> Channel<R> {
         self.append_other(other, !is_first);
     }
 
-    /// Delivers messages that have no place in the history.
-    fn deliver_misplaced(&mut self, misplaced: Vec<EarlyMessage>) {
-        for message in misplaced {
-            match message {
-                EarlyMessage::Own(number) => {
-                    if let Some(pending) = self.queue.pending_mut(number) {
-                        pending.state = PendingState::Refused;
-                    }
+    /// Notes that a message of this node is not kept: it is delivered when its place is reached.
+    fn refuse(&mut self, number: u64) {
+        if let Some(pending) = self.queue.pending_mut(number) {
+            pending.state = PendingState::Refused;
+        }
+    }
+
+    /// Delivers a message that has no place in the history.
+    fn deliver_misplaced(&mut self, misplaced: EarlyMessage) {
+        match misplaced {
+            EarlyMessage::Own(number) => self.refuse(number),
+            EarlyMessage::Other(other) => self.ahead_of_barriers(|channel, joining| {
+                let (to, members) = channel.audience_without(&other.to, joining);
+                if members > 0 {
+                    channel.send_unkept(to, &other.event, other.payload.as_str(), other.policy);
                 }
-                EarlyMessage::Other(other) => self.ahead_of_barriers(|channel, joining| {
-                    let (to, members) = channel.audience_without(&other.to, joining);
-                    if members > 0 {
-                        channel.send_unkept(to, &other.event, other.payload.as_str(), other.policy);
-                    }
-                }),
-            }
+            }),
         }
     }
 

@@ -84,20 +84,22 @@ impl SharedOrder {
         self.has_dropped || !self.early.is_empty()
     }
 
-    /// The history was read up to this position. Returns, in their order, the messages that have no place in it: they were sent
-    /// in an earlier epoch. Those of other epochs that have come since the last look may be of a later one, and stay.
-    pub(in crate::channel) fn read_up_to(&mut self, top: Position) -> Vec<EarlyMessage> {
+    /// The history was read up to this position. Returns the numbers of the own messages that have no place in it: they were
+    /// appended in an earlier epoch. Messages of other nodes from an earlier epoch are dropped, because the members are told of
+    /// the gap, and a late message would be out of order. Those of other epochs that have come since the last read may be of a
+    /// later one, and stay.
+    pub(in crate::channel) fn read_up_to(&mut self, top: Position) -> Vec<u64> {
         self.has_dropped = false;
         let mut misplaced = Vec::new();
         let early = std::mem::take(&mut self.early);
         for ((epoch, offset), mut message) in early {
             match &mut message {
                 _ if epoch == top.epoch && offset > top.offset => {}
-                // Delivered with what was read.
-                EarlyMessage::Other(_) if epoch == top.epoch => continue,
-                EarlyMessage::Other(other) if !other.is_overdue => other.is_overdue = true,
-                EarlyMessage::Own(_) | EarlyMessage::Other(_) => {
-                    misplaced.push(message);
+                EarlyMessage::Other(other) if epoch != top.epoch && !other.is_overdue => other.is_overdue = true,
+                // Of the same epoch: it was delivered with what was read.
+                EarlyMessage::Other(_) => continue,
+                EarlyMessage::Own(number) => {
+                    misplaced.push(*number);
                     continue;
                 }
             }

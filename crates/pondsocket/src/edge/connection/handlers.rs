@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Extensions;
-use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Join, ResumeRequest, Step};
+use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Join, Progress, ResumeRequest, Step};
 use pondsocket_proto::id::ChannelName;
-use pondsocket_proto::wire::{ClientText, take_resume};
+use pondsocket_proto::position::Position;
+use pondsocket_proto::wire::{ClientText, Resume, take_resume};
 use tokio::time::Instant;
 use tracing::{Span, debug_span};
 
@@ -92,13 +93,23 @@ impl Session {
             return None;
         }
         let name = &self.subscriptions.get(id)?.name;
-        match self.endpoint.open_history(name) {
+        match self.endpoint.open_history(name, || self.position_of(name.as_str(), &payload)) {
             Some(history) => {
                 let kind = TaskKind::Loading { request_id, payload, history, since: Instant::now() };
                 Some(HandlerTask { kind, started: None, span: Span::current() })
             }
             None => self.start_join_handler(id, request_id, payload),
         }
+    }
+
+    /// The position that a client brings, or that its session has.
+    fn position_of(&self, channel: &str, payload: &str) -> Option<Position> {
+        if let Ok(Some((Resume::From(position), _))) = take_resume(payload) {
+            return Some(position);
+        }
+        let session = self.handle.session.as_deref()?;
+        let proven = |Progress { epoch, proven, .. }| Position { epoch, offset: proven };
+        session.last_event().or_else(|| session.position(channel).map(proven))
     }
 
     fn start_join_handler(

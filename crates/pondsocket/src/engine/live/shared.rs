@@ -14,6 +14,11 @@ impl<L: Rules> LiveChannel<L> {
         self.read(|channel| channel.is_loading())
     }
 
+    /// Returns `true` if a position is ahead of this node.
+    pub(crate) fn lacks(&self, position: Position) -> bool {
+        self.read(|channel| channel.lacks(position))
+    }
+
     /// Returns `true` if the store gives the positions of messages.
     pub(crate) fn asks_for_positions(&self) -> bool {
         self.read(|channel| channel.asks_for_positions())

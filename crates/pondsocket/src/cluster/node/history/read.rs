@@ -125,6 +125,11 @@ impl Node {
         self.plan_read(&self.topics.channel(key), GRACE);
     }
 
+    /// Reads a history at once.
+    pub(crate) fn read_now(&self, key: &ChannelKey) {
+        self.plan_read(&self.topics.channel(key), 0);
+    }
+
     /// Plans another attempt for a history that could not be read.
     pub(super) fn read_later(&self, key: &ChannelKey) {
         self.plan_read(&self.topics.channel(key), RETRY);
