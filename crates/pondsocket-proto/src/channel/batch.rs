@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::history::{Replays, Ring};
@@ -20,6 +21,20 @@ pub enum Audience<R> {
     /// A connection that is not in the channel. The answer to a declined join takes its place in the queue, behind the
     /// messages that came before it.
     Outsider(R),
+}
+
+impl<R> Audience<R> {
+    /// The same audience, ahead of the joins of these connections: it leaves out none of them, because their slots may be those
+    /// of other connections there.
+    pub(super) fn ahead_of(self, joining: &BTreeSet<Slot>) -> Audience<R> {
+        match self {
+            Audience::Except(seats) if !joining.is_empty() => {
+                let seated = seats.as_slice().iter().filter(|slot| !joining.contains(slot)).copied();
+                Audience::Except(Seats::Many(Box::new(seated.collect())))
+            }
+            audience => audience,
+        }
+    }
 }
 
 /// One operation of a batch, in the order of the changes of the channel.

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::barrier::{Barrier, PendingMessage, Place};
 use super::batch::{HistoryGap, Op, PresenceChange};
@@ -185,16 +185,19 @@ impl<R> Queue<R> {
         })
     }
 
-    /// Takes a message out of its place, which stays empty.
+    /// Takes a message out of its place, which stays empty. It is to be appended ahead of all barriers.
     pub(super) fn take_pending(&mut self, number: u64) -> Option<PendingMessage<R>> {
         let is_meant =
-            |barrier: &&mut Barrier<R>| matches!(&barrier.place, Place::Message(message) if message.number == number);
-        let barrier = self.barriers.iter_mut().find(is_meant)?;
-        self.bytes -= barrier.place.weight();
-        match std::mem::replace(&mut barrier.place, Place::Empty) {
-            Place::Message(message) => Some(message),
-            Place::Empty | Place::Join { .. } => None,
-        }
+            |barrier: &Barrier<R>| matches!(&barrier.place, Place::Message(message) if message.number == number);
+        let at = self.barriers.iter().position(is_meant)?;
+        self.bytes -= self.barriers[at].place.weight();
+        let Place::Message(mut message) = std::mem::replace(&mut self.barriers[at].place, Place::Empty) else {
+            return None;
+        };
+        // Of the connections that it leaves out, those that join behind an earlier barrier are not there yet.
+        let joining = moves(self.barriers.range(..at)).filter_map(|(slot, joins)| joins.then_some(slot)).collect();
+        message.to = message.to.ahead_of(&joining);
+        Some(message)
     }
 
     /// Takes the first barrier out. Then the caller appends what belongs in its place, and [releases](Self::release) what
@@ -243,13 +246,25 @@ impl<R> Queue<R> {
 
 impl<R> Barriers<R> {
     /// The slots of the connections that join behind a barrier: in the order of the queue they have not joined yet.
-    pub(super) fn joining(&self) -> impl Iterator<Item = Slot> {
-        let portions = self.0.iter().flat_map(|barrier| &barrier.behind);
-        portions.flat_map(|portion| &portion.ops).filter_map(|op| match op {
-            Op::Join { slot, .. } => Some(*slot),
-            _ => None,
-        })
+    pub(super) fn joining(&self) -> BTreeSet<Slot> {
+        moves(self.0.iter()).filter_map(|(slot, joins)| joins.then_some(slot)).collect()
     }
+
+    /// The slots of the connections that leave behind a barrier: in the order of the queue they are still there.
+    pub(super) fn leaving(&self) -> Vec<Slot> {
+        let mut seen = BTreeSet::new();
+        // Of several connections in one slot only the first can be there.
+        moves(self.0.iter()).filter(|(slot, joins)| seen.insert(*slot) && !joins).map(|(slot, _)| slot).collect()
+    }
+}
+
+/// The slots of the connections that join or leave behind these barriers, in order; `true` for one that joins.
+fn moves<'a, R: 'a>(barriers: impl Iterator<Item = &'a Barrier<R>>) -> impl Iterator<Item = (Slot, bool)> {
+    barriers.flat_map(|barrier| &barrier.behind).flat_map(|portion| &portion.ops).filter_map(|op| match op {
+        Op::Join { slot, .. } => Some((*slot, true)),
+        Op::Leave { slot, .. } => Some((*slot, false)),
+        _ => None,
+    })
 }
 
 /// The portions to which operations are appended: those behind the last barrier, if there is one.

@@ -124,6 +124,8 @@ enum ClusterAction {
         user: usize,
         node: usize,
     },
+    /// The server closes the connection of a user, who reads it to its end.
+    Close(usize),
     LoseStore,
     Detach(usize),
 }
@@ -140,6 +142,7 @@ fn action() -> impl Strategy<Value = ClusterAction> {
         1 => node().prop_map(ClusterAction::LoseMessages),
         2 => node().prop_map(ClusterAction::Read),
         3 => (0..USERS, node()).prop_map(|(user, node)| ClusterAction::Move { user, node }),
+        2 => (0..USERS).prop_map(ClusterAction::Close),
         1 => Just(ClusterAction::LoseStore),
         1 => node().prop_map(ClusterAction::Detach),
     ]
@@ -192,6 +195,7 @@ impl Cluster {
                 self.leave(user);
                 self.join(user, node);
             }
+            ClusterAction::Close(user) => self.leave(user),
             ClusterAction::LoseStore => {
                 self.store.lose_everything();
                 // The loss of its connection tells each node.
@@ -277,11 +281,11 @@ impl Cluster {
     fn leave(&mut self, user: usize) {
         if let Some(node) = self.clients[user].node.take() {
             self.nodes[node].world.leave(user);
-            self.nodes[node].world.give_up_connection(user);
         }
     }
 
     fn join(&mut self, user: usize, node: usize) {
+        self.nodes.iter_mut().for_each(|node| node.world.give_up_connection(user));
         self.deliver(node);
         let client = &mut self.clients[user];
         client.node = Some(node);
@@ -381,12 +385,23 @@ proptest! {
         let top = cluster.store.top;
         for user in 0..USERS {
             let client = &cluster.clients[user];
-            prop_assert!(!client.is_owed_notice, "user {}", user);
-            let (Some(last), Some(top), false) = (client.last, top, client.was_told) else { continue };
+            prop_assert!(!client.is_owed_notice || client.node.is_none(), "user {}", user);
+            let (Some(_), Some(last), Some(top), false) = (client.node, client.last, top, client.was_told) else { continue };
             prop_assert_eq!(last.epoch, top.epoch, "user {}", user);
             for offset in last.offset + 1..=top.offset {
                 prop_assert!(cluster.store.leaves_out(Position { offset, ..top }, user), "user {} lacks {}", user, offset);
             }
         }
     }
+}
+
+#[test]
+fn a_client_that_joins_behind_a_message_without_a_position_is_told_when_its_node_loses_the_store() {
+    let mut cluster = Cluster::new();
+    cluster.join(0, 0);
+    cluster.send(0, 0, 0, false);
+    cluster.join(1, 0);
+    cluster.act(ClusterAction::Detach(0));
+    assert_eq!(cluster.clients[0].log, [], "its position is one of the node alone");
+    assert!(cluster.clients[0].last.is_some_and(|last| last.offset == 1) && cluster.clients[1].was_told);
 }

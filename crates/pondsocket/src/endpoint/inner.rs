@@ -2,7 +2,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Duration;
 
 use pondsocket_proto::channel::{ChannelLimits, Lists};
 use pondsocket_proto::cluster::{ChannelKey, endpoint_name};
@@ -10,7 +9,6 @@ use pondsocket_proto::id::{ChannelName, ConnectionId};
 use pondsocket_proto::pattern::{Match, Pattern};
 use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::Object;
-use tokio::time::timeout;
 
 use super::settings::EndpointSettings;
 use crate::channel::evictions::Evictions;
@@ -35,9 +33,6 @@ use crate::metrics::{Component, HandlerKind, Observer};
 use crate::pond::common::Common;
 use crate::pond::states::States;
 use crate::websocket::WebSocket;
-
-/// The longest wait of a join for messages that its client has received from another node.
-const CATCH_UP_WAIT: Duration = Duration::from_millis(500);
 
 /// A live channel of connections.
 pub(crate) type Live = LiveChannel<LobbyInner>;
@@ -153,9 +148,7 @@ impl EndpointInner {
         Some(Box::pin(async move {
             node.loaded(|| live.is_loading()).await;
             if lacks(&live) {
-                node.read_now(&key);
-                // A position that the store has not given either is one of a client that is mistaken.
-                let _ = timeout(CATCH_UP_WAIT, node.loaded(|| lacks(&live))).await;
+                node.catch_up(&key, || lacks(&live)).await;
             }
         }))
     }

@@ -149,6 +149,39 @@ async fn a_client_resumes_on_any_node_also_on_one_that_had_not_opened_the_channe
 }
 
 #[tokio::test]
+async fn a_client_that_comes_to_a_node_behind_its_own_position_has_missed_nothing() {
+    let hub = MemoryHub::new();
+    let (one, two) = (start(&hub, "one").await, start(&hub, "two").await);
+    let (mut ada, _) = join(&one, "ada", &json!("")).await;
+    let (_bob, _) = join(&two, "bob", &json!("")).await;
+    // The bus has not brought to the second node what the client has received from the first one.
+    two.bus.delay(Duration::from_secs(5));
+    say(&mut ada, "say", 1).await;
+    let (last, _) = said(&mut ada).await;
+    let (_ada, answer) = join(&two, "ada", &last).await;
+    let told = (&answer["recovered"], &answer["missed"], &answer["position"]);
+    assert_eq!(told, (&json!(true), &json!(0), &last), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_comes_to_a_node_of_an_earlier_epoch_has_missed_nothing() {
+    let hub = MemoryHub::new();
+    let (one, two) = (start(&hub, "one").await, start(&hub, "two").await);
+    let (mut ada, _) = join(&one, "ada", &json!("")).await;
+    let (_bob, _) = join(&two, "bob", &json!("")).await;
+    say(&mut ada, "say", 1).await;
+    assert_eq!(said(&mut ada).await.1, 1);
+    two.bus.delay(Duration::from_secs(5));
+    hub.lose_history();
+    say(&mut ada, "say", 2).await;
+    assert_eq!(ada.next().await["event"], "done");
+    resync(&mut ada).await;
+    let (last, _) = said(&mut ada).await;
+    let (_ada, answer) = join(&two, "ada", &last).await;
+    assert_eq!((&answer["recovered"], &answer["position"]), (&json!(true), &last), "{answer}");
+}
+
+#[tokio::test]
 async fn members_of_all_nodes_receive_the_messages_of_all_nodes_in_one_order() {
     const EACH: u64 = 200;
     let hub = MemoryHub::new();

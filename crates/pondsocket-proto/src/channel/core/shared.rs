@@ -16,6 +16,7 @@ use crate::channel::barrier::{PendingMessage, PendingState, Place};
 use crate::channel::batch::HistoryGap;
 use crate::channel::history::{EarlyMessage, Exclusion, GapReason, OtherMessage, Ring, SharedOrder, SharedStage};
 use crate::channel::outbound::{AppendedMessage, Outbound};
+use crate::channel::queue::Barriers;
 use crate::channel::{Audience, DeliveryPolicy, LocalTarget, Seats, Slot};
 use crate::id::{RequestId, UserId};
 use crate::model::{self, UserMessage, UserMessageRef};
@@ -69,10 +70,12 @@ impl<R> Channel<R> {
         self.stage() == Some(SharedStage::Detached)
     }
 
-    /// Returns `true` if a position is ahead of this node: another one has received more of the same history.
+    /// Returns `true` if another node may have given a client this position, and it has not come here: it is ahead, or of
+    /// another epoch. A node that gives positions by itself learns no others.
     pub fn lacks(&self, position: Position) -> bool {
         let last = self.history.as_ref().map(|ring| ring.position());
-        self.shared.is_some() && last.is_some_and(|last| last.epoch == position.epoch && last.offset < position.offset)
+        self.asks_for_positions()
+            && last.is_some_and(|last| last.epoch != position.epoch || last.offset < position.offset)
     }
 
     /// Returns `true` if messages have to be read from the store: their successors have come without them.
@@ -206,8 +209,10 @@ impl<R> Channel<R> {
         early.into_iter().for_each(|message| self.deliver_misplaced(message));
         while let Some((place, behind)) = self.queue.open() {
             self.ahead_of_barriers(|channel, _| {
-                if let Place::Message(message) = place {
-                    channel.append_pending(message);
+                match place {
+                    Place::Message(message) => channel.append_pending(message),
+                    Place::Join { slot, user, after } => channel.end_replay(slot, &user, after),
+                    Place::Empty => {}
                 }
                 channel.queue.release(behind);
             });
@@ -242,9 +247,8 @@ impl<R> Channel<R> {
     fn deliver_misplaced(&mut self, misplaced: EarlyMessage) {
         match misplaced {
             EarlyMessage::Own(number) => self.refuse(number),
-            EarlyMessage::Other(other) => self.ahead_of_barriers(|channel, joining| {
-                let (to, members) = channel.audience_without(&other.to, joining);
-                if members > 0 {
+            EarlyMessage::Other(other) => self.ahead_of_barriers(|channel, barriers| {
+                if let Some(to) = channel.audience_ahead_of(barriers, &other.to) {
                     channel.send_unkept(to, &other.event, other.payload.as_str(), other.policy);
                 }
             }),
@@ -313,10 +317,9 @@ impl<R> Channel<R> {
 
     /// Appends a message of another node, ahead of everything that waits for a position.
     fn append_other(&mut self, message: OtherMessage, is_delivered: bool) {
-        self.ahead_of_barriers(|channel, joining| {
+        self.ahead_of_barriers(|channel, barriers| {
             let OtherMessage { to, from, event, payload, policy, age, .. } = message;
-            let (audience, members) = channel.audience_without(&to, joining);
-            let audience = (is_delivered && members > 0).then_some(audience);
+            let audience = is_delivered.then(|| channel.audience_ahead_of(barriers, &to)).flatten();
             let excluded = from.and_then(|from| UserId::new(&from).ok()).map(Exclusion::User);
             channel.append_kept(audience, &event, payload.as_str(), policy, (excluded, age));
         });
@@ -385,11 +388,13 @@ impl<R> Channel<R> {
     }
 
     /// Tells the members that they do not get the kept messages from a position on. Those that join behind a message without
-    /// a position are told when they have joined.
+    /// a position are told when they have joined; those that leave behind one may still get messages.
     fn notify_gap(&mut self, missed: Position) {
         let Some(next) = self.history.as_ref().map(|ring| ring.position()) else { return };
-        self.ahead_of_barriers(|channel, joining| {
-            let seats: Vec<_> = channel.local.slots().filter(|slot| !joining.contains(slot)).collect();
+        self.ahead_of_barriers(|channel, barriers| {
+            let joining = barriers.joining();
+            let mut seats = barriers.leaving();
+            seats.extend(channel.local.slots().filter(|slot| !joining.contains(slot)));
             if !seats.is_empty() {
                 channel.queue.push_gap(Seats::Many(Box::new(seats)), HistoryGap { missed, next });
             }
@@ -404,31 +409,26 @@ impl<R> Channel<R> {
         }
     }
 
-    /// Appends to what can be delivered, ahead of all barriers. The function gets the slots of the connections that have not
-    /// joined yet, in the order of the queue.
-    fn ahead_of_barriers<T>(&mut self, append: impl FnOnce(&mut Self, &[Slot]) -> T) -> T {
+    /// Appends to what can be delivered, ahead of all barriers, which the function gets.
+    fn ahead_of_barriers<T>(&mut self, append: impl FnOnce(&mut Self, &Barriers<R>) -> T) -> T {
         let barriers = self.queue.lift();
-        let joining: Vec<_> = barriers.joining().collect();
-        let appended = append(self, &joining);
+        let appended = append(self, &barriers);
         self.queue.put_back(barriers);
         appended
     }
 
-    /// The audience of a message that is appended ahead of the joins of some connections. Their slots may still be those of
-    /// other connections, which are not to be left out.
-    fn audience_without(&self, to: &model::Target, joining: &[Slot]) -> (Audience<R>, usize) {
+    /// The audience of a message that is appended ahead of these barriers; `None` if nobody is there. Connections that join
+    /// behind them are not there yet: their slots may be those of other connections, which are not to be left out. Connections
+    /// that leave behind them are still there.
+    fn audience_ahead_of(&self, barriers: &Barriers<R>, to: &model::Target) -> Option<Audience<R>> {
         let (audience, members) = self.audience(&match to {
             model::Target::ExceptUser(user) => LocalTarget::ExceptUser(user.clone()),
             _ => LocalTarget::All,
         });
-        let audience = match audience {
-            Audience::Except(seats) if !joining.is_empty() => {
-                let seated = seats.as_slice().iter().filter(|slot| !joining.contains(slot)).copied();
-                Audience::Except(Seats::Many(Box::new(seated.collect())))
-            }
-            audience => audience,
-        };
-        (audience, members)
+        if members == 0 && barriers.leaving().is_empty() {
+            return None;
+        }
+        Some(audience.ahead_of(&barriers.joining()))
     }
 }
 

@@ -8,11 +8,11 @@ use pondsocket_proto::channel::{HistoryRules, StoredMessage, StoredMessages};
 use pondsocket_proto::cluster::message::{Body, Envelope, ReceivedMessage, UserMessageRef};
 use pondsocket_proto::cluster::{ChannelKey, Topic};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::Node;
 use super::append::number_of;
-use super::host::{HistoryState, Instance, fresh_epoch};
+use super::host::{HistoryState, Instance, PATIENCE, fresh_epoch};
 use crate::cluster::{BusError, HistoryStore, Lost, StoredHistory};
 use crate::metrics::ClusterEvent;
 
@@ -39,6 +39,9 @@ struct OpenHistory {
     opened: u64,
     /// The time of the next read; `None` if none is to be made.
     read_at: Option<u64>,
+    /// The number of reads that have begun, and the last one of those that have succeeded.
+    begun: u64,
+    done: u64,
 }
 
 impl OpenHistories {
@@ -51,7 +54,7 @@ impl OpenHistories {
         (opened, read_at): (u64, u64),
     ) {
         let of = Instance { channel: key.channel.clone(), serial };
-        self.0.insert(topic, OpenHistory { key, of, rules, opened, read_at: Some(read_at) });
+        self.0.insert(topic, OpenHistory { key, of, rules, opened, read_at: Some(read_at), begun: 0, done: 0 });
     }
 
     pub(super) fn remove(&mut self, topic: &Topic, serial: u64) {
@@ -76,6 +79,23 @@ impl OpenHistories {
         is_earlier
     }
 
+    /// The number of the next read of a topic.
+    fn next_read(&self, topic: &Topic) -> u64 {
+        self.0.get(topic).map_or(0, |open| open.begun + 1)
+    }
+
+    /// Notes that this read, or a later one, has succeeded.
+    fn note_done(&mut self, topic: &Topic, of: &Instance, read: u64) {
+        if let Some(open) = self.0.get_mut(topic).filter(|open| open.of.serial == of.serial) {
+            open.done = open.done.max(read);
+        }
+    }
+
+    /// Returns `true` if this read of a topic, or a later one, has succeeded, or if the channel has closed.
+    fn is_done(&self, topic: &Topic, read: u64) -> bool {
+        self.0.get(topic).is_none_or(|open| open.done >= read)
+    }
+
     /// Takes the reads that are due, and returns the time of the next one.
     fn take_due(&mut self, now: u64) -> (Vec<(Topic, OpenHistory)>, Option<u64>) {
         let (mut due, mut next) = (Vec::new(), None);
@@ -83,6 +103,7 @@ impl OpenHistories {
             match open.read_at {
                 Some(at) if at <= now && due.len() < MOST_READS => {
                     open.read_at = None;
+                    open.begun += 1;
                     due.push((topic.clone(), open.clone()));
                 }
                 at => next = next.into_iter().chain(at).min(),
@@ -125,14 +146,21 @@ impl Node {
         self.plan_read(&self.topics.channel(key), GRACE);
     }
 
-    /// Reads a history at once.
-    pub(crate) fn read_now(&self, key: &ChannelKey) {
-        self.plan_read(&self.topics.channel(key), 0);
-    }
-
     /// Plans another attempt for a history that could not be read.
     pub(super) fn read_later(&self, key: &ChannelKey) {
         self.plan_read(&self.topics.channel(key), RETRY);
+    }
+
+    /// Waits until the history of a channel has everything that the store has now, for as long as `is_behind` is true and for two
+    /// seconds at most. A client that comes from another node may have received messages that are yet to arrive here.
+    pub(crate) async fn catch_up(&self, key: &ChannelKey, is_behind: impl Fn() -> bool) {
+        let topic = self.topics.channel(key);
+        let read = self.histories.open.lock().next_read(&topic);
+        // One read serves all clients that come within its delay.
+        self.read_soon(key);
+        let caught_up = self.loaded(|| is_behind() && !self.histories.open.lock().is_done(&topic, read));
+        // Otherwise the client is told that its position is not known here.
+        let _ = timeout(Duration::from_millis(PATIENCE), caught_up).await;
     }
 
     fn plan_read(&self, topic: &Topic, delay: u64) {
@@ -166,6 +194,7 @@ impl Node {
         match self.fetch(store, topic, (key, rules), state).await {
             Ok(stored) => {
                 let is_behind = self.load(open, state, &stored);
+                self.histories.open.lock().note_done(topic, of, open.begun);
                 self.count(ClusterEvent::HistoryRead);
                 self.histories.loaded.notify_waiters();
                 if is_behind {
