@@ -1,0 +1,93 @@
+//! A client that sends numbered messages to one node, all the time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::balancer::Addresses;
+use crate::log::Number;
+use crate::reader::{connect, join, text};
+
+/// The interval between two messages. At most 1000 are replayed to a client that comes back.
+const INTERVAL: Duration = Duration::from_millis(25);
+
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    sent: Arc<Mutex<Number>>,
+    is_on: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Publisher {
+    pub(crate) fn start(node: usize, nodes: Addresses, room: String) -> Publisher {
+        let sent = Arc::new(Mutex::new(Number { publisher: node, ..Number::default() }));
+        let is_on = watch::Sender::new(true);
+        let (counter, on) = (Arc::clone(&sent), is_on.subscribe());
+        let task = tokio::spawn(async move {
+            loop {
+                if let Some(address) = nodes.get(node) {
+                    // The node is to end with every fault that it has: the next connection counts anew.
+                    let _ = publish(&address.to_string(), &room, &counter, on.clone()).await;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        Publisher { sent, is_on, task }
+    }
+
+    /// The last message that it has sent.
+    pub(crate) fn sent(&self) -> Number {
+        *self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends nothing more.
+    pub(crate) fn pause(&self) {
+        self.is_on.send_replace(false);
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn publish(
+    address: &str,
+    room: &str,
+    sent: &Mutex<Number>,
+    mut on: watch::Receiver<bool>,
+) -> Result<(), Box<Error>> {
+    let mut socket = connect(address).await?;
+    join(&mut socket, room, "publisher", "").await?;
+    {
+        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        *sent = Number { connection: sent.connection + 1, nth: 0, ..*sent };
+    }
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = socket.next() => match message {
+                Some(message) => drop(message?),
+                None => return Ok(()),
+            },
+            _ = ticks.tick(), if *on.borrow_and_update() => {
+                let number = {
+                    let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+                    sent.nth += 1;
+                    *sent
+                };
+                let payload = json!({ "n": [number.publisher, number.connection, number.nth] });
+                let event = if number.nth % 5 == 0 { "others" } else { "message" };
+                socket.send(Message::text(text("BROADCAST", event, room, &payload))).await?;
+            }
+        }
+    }
+}
