@@ -428,7 +428,11 @@ impl<R> Channel<R> {
         if members == 0 && barriers.leaving().is_empty() {
             return None;
         }
-        Some(audience.ahead_of(&barriers.joining()))
+        Some(match audience {
+            // Only here: all that waits is looked through.
+            Audience::Except(_) => audience.ahead_of(&barriers.joining()),
+            audience => audience,
+        })
     }
 }
 
