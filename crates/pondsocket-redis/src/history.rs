@@ -126,7 +126,7 @@ pub(crate) struct Question<'a> {
     pub(crate) arguments: Vec<String>,
 }
 
-/// What the script for reading returns, unless there is no history.
+/// The answer of the script for reading; `None` if there is no history.
 pub(crate) type ReadAnswer = Option<Vec<Vec<u8>>>;
 
 impl Histories {

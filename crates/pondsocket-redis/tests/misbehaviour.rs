@@ -380,7 +380,7 @@ async fn appended_messages_that_are_cut_off_are_unknown() {
     assert_eq!(node.bus.stats().sessions, 1);
 }
 
-/// What cannot be a history or a record is an error.
+/// An answer that cannot be a history or a record is an error.
 #[tokio::test]
 async fn answers_that_are_no_history_are_errors() {
     for (answer, expected) in [

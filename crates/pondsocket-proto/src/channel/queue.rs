@@ -18,9 +18,9 @@ const PORTION: usize = 256 << 10;
 /// it, so that the order of the queue stays. Messages of other nodes come ahead of the first barrier.
 #[derive(Debug)]
 pub(super) struct Queue<R> {
-    /// What can be delivered.
+    /// The portions that can be delivered.
     portions: VecDeque<Batch<R>>,
-    /// What waits, in order.
+    /// The barriers, in order, with the portions that wait.
     barriers: VecDeque<Barrier<R>>,
     // Sums over all portions. They are kept up to date, because the limits are checked at every broadcast.
     ops: usize,
@@ -161,7 +161,7 @@ impl<R> Queue<R> {
     }
 }
 
-/// What waits at barriers, while something else is appended ahead of it.
+/// The barriers of a queue, while something else is appended ahead of them.
 pub(super) struct Barriers<R>(VecDeque<Barrier<R>>);
 
 impl<R> Queue<R> {

@@ -25,7 +25,7 @@ pub(crate) struct ServerChannel {
     pub(crate) view: BTreeMap<UserId, RemoteMember>,
     /// The members without connections, each with the time of its latest join on another node by then.
     pub(crate) ghosts: BTreeMap<UserId, Option<u64>>,
-    /// What members here have seen: that a user is there from now on, or is not any more.
+    /// The joins and leaves that members here have seen.
     pub(crate) seen: Vec<(UserId, bool)>,
 }
 

@@ -60,7 +60,7 @@ pub(crate) struct SharedSessions {
     prefix: String,
 }
 
-/// What the store has of a session.
+/// The state of a session in the store.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// Nothing, or nothing for this user.

@@ -93,7 +93,7 @@ impl Chat {
     }
 }
 
-/// What a client got: numbers of messages, and the names of other events.
+/// The messages of a client: their numbers, and the names of other events.
 fn told(messages: &[Value]) -> Vec<Value> {
     let tell = |message: &Value| match &message["event"] {
         Value::String(event) if event == "large" => message["payload"]["number"].clone(),

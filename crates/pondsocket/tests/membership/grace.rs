@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 const LONG: Duration = Duration::from_secs(60);
 const CHANNEL: &str = "/room/a";
 
-/// What handlers have noted, in order.
+/// The notes of handlers, in order.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -47,7 +47,7 @@ struct House {
     pond: PondSocket,
     endpoint: Endpoint,
     lobby: Lobby,
-    /// What leave handlers have seen.
+    /// The leaves that handlers have seen.
     left: Lines,
     graces: GraceLog,
 }

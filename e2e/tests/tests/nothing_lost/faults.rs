@@ -1,4 +1,4 @@
-//! What happens to the cluster.
+//! The faults of the cluster.
 
 use std::pin::Pin;
 use std::time::Duration;

@@ -41,14 +41,14 @@ pub(crate) enum Entry {
     Trouble(String),
 }
 
-/// What a reader has received.
+/// The messages that a reader has received.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) name: String,
     entries: Mutex<Vec<Entry>>,
 }
 
-/// What is common to the logs of all readers.
+/// The facts that the logs of all readers have to agree about.
 #[derive(Debug, Default)]
 pub(crate) struct Common {
     numbers: HashMap<At, Number>,
@@ -58,7 +58,7 @@ pub(crate) struct Common {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Summary {
     pub(crate) messages: usize,
-    /// How often the client was told of a gap.
+    /// The number of gaps that the client was told of.
     pub(crate) gaps: usize,
     /// Messages without a position.
     pub(crate) unkept: usize,

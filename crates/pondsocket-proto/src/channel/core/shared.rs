@@ -6,7 +6,7 @@
 //!   the position       '---------- place, deliver_kept, load <---------'  answers, messages of other nodes, what was read
 //! ```
 //!
-//! What this channel broadcasts waits at its place in the queue until its position is the next one. So replies and presence
+//! A broadcast of this channel waits at its place in the queue until its position is the next one. So replies and presence
 //! behind it keep their order, and every node delivers the messages of all nodes in the order of the positions.
 
 use std::collections::VecDeque;

@@ -12,7 +12,7 @@ pub struct ResumeRequest {
     /// The offset up to which messages were sent to it and may have arrived, if the server knows the position and not the
     /// client itself. Such a client is not told the outcome.
     pub sent: Option<u64>,
-    /// What is done with those messages.
+    /// The treatment of those messages.
     pub unproven: Unproven,
     /// The reason for which the channel is not resumed in any case.
     pub gap: Option<GapReason>,
@@ -34,7 +34,7 @@ pub enum Unproven {
 /// The rules by which clients resume the channels of a lobby.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ResumeRules {
-    /// What is done with messages that may have arrived.
+    /// The treatment of messages that may have arrived.
     pub unproven: Unproven,
     /// `true` if a client gets only what its session has missed.
     pub own_past_only: bool,

@@ -1,6 +1,6 @@
 //! Holes: the places of kept messages that an outbox has no room for.
 //!
-//! Where a slow-client policy would drop messages that the history of their channel keeps, their frames are removed, and an
+//! If a slow-client policy would drop messages that the history of their channel keeps, their frames are removed, and an
 //! entry without frames stays in their place. When everything ahead of it is written, the connection's task reads the
 //! messages from the history again (*catch-up*). Frames behind a hole wait until then, so the client gets everything in the
 //! order in which it was sent. Memory is bounded: between two holes of a channel there is always a frame.
