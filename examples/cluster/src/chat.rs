@@ -1,11 +1,11 @@
 //! The handlers of the chat: for connections, joins and each event. Nothing here depends on the number of nodes.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pondsocket::{
-    Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, RateLimit, Result,
-    State,
+    Connected, ConnectionContext, Error, EventContext, History, JoinContext, Joined, Payload, PondSocket, RateLimit,
+    Result, State,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,6 +15,10 @@ use crate::store::Store;
 /// The longest message and the longest id of one, in bytes.
 const MAX_TEXT: usize = 1000;
 const MAX_ID: usize = 64;
+
+/// The number of messages that are kept, and the time for which they are.
+const KEPT: usize = 50;
+const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The longest name, in characters, and the shortest and the longest token, in bytes.
 const MAX_NAME: usize = 24;
@@ -37,8 +41,8 @@ struct Person {
 }
 
 /// A message as all members get it, with the node of its sender.
-#[derive(Deserialize, Serialize)]
-pub(crate) struct Message {
+#[derive(Serialize)]
+struct Message {
     id: String,
     from: Person,
     text: String,
@@ -62,11 +66,9 @@ struct Typing {
 pub(crate) fn create(pond: PondSocket, node: &str, store: Store) -> PondSocket {
     let pond = pond.state(NodeName(node.into())).state(store);
     let lobby = pond.create_endpoint("/api/socket", connect).create_channel("/pond", join);
-    lobby
-        .on_event("message", message)
-        .on_event("history", history)
-        .on_event("typing", typing)
-        .layer(RateLimit::per_user(MESSAGES, BURST));
+    lobby.on_event("message", message).on_event("typing", typing).layer(RateLimit::per_user(MESSAGES, BURST));
+    // Redis keeps the messages, in one order for all nodes: a page that comes back to any of them gets what it has missed.
+    lobby.history(History::new().messages(KEPT).ttl(KEPT_FOR).stamp("_pos").without(["typing"]));
     pond
 }
 
@@ -101,29 +103,16 @@ async fn connect(
 
 async fn join(ctx: JoinContext) -> Result<Joined> {
     let person: Person = ctx.assign("person").map_err(|_| Error::conflict("this name is in use"))?;
-    Ok(ctx.accept().track(&person))
+    Ok(ctx.accept().track(&person).replay_last(KEPT))
 }
 
-async fn message(ctx: EventContext, Payload(say): Payload<Say>, State(store): State<Store>) -> Result<()> {
+async fn message(ctx: EventContext, Payload(say): Payload<Say>) -> Result<()> {
     if say.text.trim().is_empty() || say.text.len() > MAX_TEXT || say.id.len() > MAX_ID {
         return Err(Error::bad_request(format!("a message has 1 to {MAX_TEXT} bytes")));
     }
     let message = Message { id: say.id, from: ctx.assign("person")?, text: say.text, at: now() };
-    // A message that cannot be kept is sent nevertheless.
-    if let Err(error) = store.add(&message).await {
-        tracing::warn!("a message was not kept: {error:#}");
-    }
     // To all members on all nodes, including the sender: its page learns so that the message was sent.
     ctx.broadcast("message", &message).map(drop)
-}
-
-/// Replies with the recent messages. A page asks after its join, so that no message is in neither of the two.
-async fn history(ctx: EventContext, State(store): State<Store>) -> Result<()> {
-    let messages = store.messages().await.unwrap_or_else(|error| {
-        tracing::warn!("there is no history: {error:#}");
-        Vec::new()
-    });
-    ctx.reply("history", &json!({ "messages": messages }))
 }
 
 async fn typing(ctx: EventContext, Payload(Typing { is_typing }): Payload<Typing>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The names and the recent messages of all nodes, in Redis.
+//! The names of all nodes, in Redis.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,13 +7,8 @@ use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, pipe};
 
-use crate::chat::Message;
-
 /// The time that Redis has to connect, and to respond.
 const TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The number of messages that are kept.
-const KEPT: isize = 50;
 
 /// The time that a name stays reserved after its last connection, in seconds: a day.
 const RESERVED: u32 = 86_400;
@@ -44,23 +39,6 @@ impl Store {
         commands.cmd("GET").arg(&key);
         let (owner,): (String,) = self.run(&commands).await?;
         Ok(owner == token)
-    }
-
-    pub(crate) async fn add(&self, message: &Message) -> Result<()> {
-        let key = self.key("messages");
-        let mut commands = pipe();
-        commands.cmd("RPUSH").arg(&key).arg(serde_json::to_string(message)?).ignore();
-        commands.cmd("LTRIM").arg(&key).arg(-KEPT).arg(-1).ignore();
-        self.run(&commands).await
-    }
-
-    /// Returns the recent messages of all nodes, the oldest first.
-    pub(crate) async fn messages(&self) -> Result<Vec<Message>> {
-        let mut commands = pipe();
-        commands.cmd("LRANGE").arg(self.key("messages")).arg(0).arg(-1);
-        let (texts,): (Vec<String>,) = self.run(&commands).await?;
-        // A node of another version may have written some.
-        Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
     }
 
     fn key(&self, name: &str) -> String {

@@ -232,6 +232,14 @@ const checks = [
         assert.equal(await node.status('/health'), 200);
         assert.deepEqual(await node.ended, [0, null]);
     }],
+    ['each page has received every message once, whichever nodes were killed under it', async () => {
+        for (const person of [ada, bob, eve]) {
+            const { received, missing, repeated } = await person.tally();
+            assert.deepEqual([missing, repeated], ['0', '0'], person.name);
+            // Eve has come when a few messages had been sent, which a newcomer gets as well.
+            assert.equal(received, (await bob.tally()).received, person.name);
+        }
+    }],
     ['the theme follows the system until the user chooses one', async () => {
         await checkTheme(bob.page);
         await bob.page.emulateMedia({ colorScheme: null });

@@ -75,6 +75,11 @@ export class Person {
         return this.page.locator('#messages .body').allTextContents();
     }
 
+    /** The messages that the page has received, by their positions. */
+    tally () {
+        return this.page.locator('#tally').evaluate(({ dataset }) => ({ ...dataset }));
+    }
+
     /** The notices about a user. */
     notices (name) {
         return this.page.locator('.notice', { hasText: name }).allTextContents();

@@ -1416,6 +1416,75 @@ async function ask(path, how) {
 
 // cluster/page/src/pond.js
 var import_pondsocket_client = __toESM(require_pondsocket_client());
+
+// page/js/resume.js
+var Resume = class {
+  #stamp;
+  #onGap;
+  /**
+   * `onGap` is called before the first message behind a gap, with the reason: `trimmed`, `expired`, `epoch`, `ahead` or
+   * `too_many`. `stamp` is the key that the server puts the position under.
+   */
+  constructor(params = {}, { stamp = "_pos", onGap = () => {
+  } } = {}) {
+    this.params = { ...params, $resume: "" };
+    this.#stamp = stamp;
+    this.#onGap = onGap;
+  }
+  /** Wraps the callback of `onMessage`. It does not get repeats. */
+  messages(handle) {
+    return (event, payload) => {
+      const position = payload[this.#stamp];
+      if (typeof position === "string") {
+        if (isUpTo(position, this.params.$resume)) return;
+        this.params.$resume = position;
+      } else if (event === "ACKNOWLEDGE" && payload.position) this.#acknowledged(payload);
+      else if (event === "RESYNC" && payload.position && payload.gap) {
+        this.params.$resume = payload.position;
+        this.#onGap(payload.gap);
+        return;
+      }
+      handle(event, payload);
+    };
+  }
+  #acknowledged({ position, gap, missed, replayed }) {
+    if (gap) this.params.$resume = "";
+    if (!missed && !replayed) this.params.$resume = position;
+    if (gap) this.#onGap(gap);
+  }
+};
+function isUpTo(position, other) {
+  const [[epoch, offset], [otherEpoch, otherOffset]] = [position.split("."), other.split(".")];
+  return epoch === otherEpoch && Number(offset) <= Number(otherOffset);
+}
+
+// cluster/page/src/tally.js
+var Tally = class {
+  received = 0;
+  missing = 0;
+  repeated = 0;
+  /** The position of the last message: the epoch and the offset of the channel's history. */
+  #epoch = null;
+  #offset = 0;
+  note(position) {
+    const [epoch, digits] = position.split(".");
+    const offset = Number(digits);
+    if (epoch === this.#epoch && offset <= this.#offset) {
+      this.repeated++;
+      return;
+    }
+    if (epoch === this.#epoch) this.missing += offset - this.#offset - 1;
+    this.received++;
+    this.#epoch = epoch;
+    this.#offset = offset;
+  }
+  /** The page was told that it cannot get all: the next position may be any. */
+  skip() {
+    this.#epoch = null;
+  }
+};
+
+// cluster/page/src/pond.js
 var PAUSE = 300;
 var PATIENCE = 3e3;
 var Pond = class {
@@ -1424,8 +1493,9 @@ var Pond = class {
   /** Messages that were sent and not received back: `id -> text`. A killed node may have lost them, so they are sent again to the next one. */
   unconfirmed = /* @__PURE__ */ new Map();
   shown = /* @__PURE__ */ new Set();
-  /** Messages that arrived before the history, to be shown after it. */
-  early = null;
+  tally = new Tally();
+  /** The position of this page in the channel, which is the same on all nodes. */
+  resume = new Resume({}, { onGap: () => this.tally.skip() });
   /** `me` has a name and a token; `nextNode` returns a node that is up; `on` has a callback for each event that the page shows. */
   constructor(me2, nextNode, on) {
     this.me = me2;
@@ -1460,14 +1530,20 @@ var Pond = class {
       let where = node.name;
       const { name, token } = this.me;
       const client = new import_pondsocket_client.PondClient(node.url, { name, token }, { connectionTimeout: PATIENCE });
-      const channel = client.createChannel("/pond");
+      const channel = client.createChannel("/pond", this.resume.params);
       channel.onUsersChange((people2) => {
         this.on.people(people2);
         where = node.name ?? people2.find(({ id }) => id === name.toLowerCase())?.node;
         if (where && this.channel === channel) this.on.node(where);
       });
-      channel.onMessageEvent("message", (message) => this.received(message));
-      channel.onMessageEvent("history", ({ messages: messages2 }) => this.remembered(messages2));
+      const received = this.resume.messages((event, message) => {
+        if (event === "message") this.received(message);
+      });
+      channel.onMessage((event, message) => {
+        if (message._pos) this.tally.note(message._pos);
+        received(event, message);
+        this.on.tally(this.tally);
+      });
       channel.onMessageEvent("typing", ({ user, isTyping }) => this.on.typing(user, isTyping));
       channel.onChannelStateChange((state) => {
         if (state === import_pondsocket_client.ChannelState.DECLINED) {
@@ -1492,18 +1568,9 @@ var Pond = class {
   }
   entered(channel) {
     this.channel = channel;
-    this.early = [];
-    channel.sendMessage("history", {});
     for (const [id, text] of this.unconfirmed) channel.sendMessage("message", { id, text });
   }
-  /** Shows the messages of the history that are new, and then those that arrived before it. */
-  remembered(messages2) {
-    const early = this.early ?? [];
-    this.early = null;
-    for (const message of [...messages2, ...early]) this.received(message);
-  }
   received(message) {
-    if (this.early) return this.early.push(message);
     this.unconfirmed.delete(message.id);
     this.on.unconfirmed([...this.unconfirmed.values()]);
     if (this.shown.has(message.id)) return;
@@ -1623,6 +1690,11 @@ function showNode(name) {
   const shown = byId("connection");
   shown.dataset.state = name ? "connected" : "looking";
   shown.replaceChildren(...name ? ["Served by ", chip(name)] : ["Looking for a node\u2026"]);
+}
+function showTally({ received, missing, repeated }) {
+  const shown = byId("tally");
+  Object.assign(shown.dataset, { received, missing, repeated });
+  shown.textContent = `${received} received, ${missing || "nothing"} missing, ${repeated || "nothing"} twice`;
 }
 
 // page/js/avatar.js
@@ -1908,6 +1980,7 @@ var pond = new Pond(me, () => nodes.next(), {
     messages.add(message);
   },
   typing: (user, isTyping) => typists.set(user, isTyping),
+  tally: showTally,
   unconfirmed: (texts) => messages.unconfirmed(texts),
   refused: () => ask2("This name is in use. Choose another one.")
 });

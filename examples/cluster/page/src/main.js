@@ -3,7 +3,7 @@
 import { Nodes } from './nodes.js';
 import { Pond } from './pond.js';
 import { Composer } from './view/composer.js';
-import { showNode } from './view/connection.js';
+import { showNode, showTally } from './view/connection.js';
 import { Messages } from './view/messages.js';
 import { NodeCards } from './view/nodes.js';
 import { People } from './view/people.js';
@@ -25,6 +25,7 @@ const pond = new Pond(me, () => nodes.next(), {
     people: (present) => { people.show(present); cards.present(present); typists.keep(present); },
     message: (message) => { typists.set(message.from, false); messages.add(message); },
     typing: (user, isTyping) => typists.set(user, isTyping),
+    tally: showTally,
     unconfirmed: (texts) => messages.unconfirmed(texts),
     refused: () => ask('This name is in use. Choose another one.'),
 });

@@ -1,6 +1,8 @@
 // The channel, over the official client: on one node, and after a lost connection on the next one.
 
 import { ChannelState, ConnectionState, PondClient } from '@eleven-am/pondsocket-client';
+import { Resume } from '@page/resume.js';
+import { Tally } from './tally.js';
 
 /** The pause after a node has not accepted the client, in milliseconds. */
 const PAUSE = 300;
@@ -14,8 +16,9 @@ export class Pond {
     /** Messages that were sent and not received back: `id -> text`. A killed node may have lost them, so they are sent again to the next one. */
     unconfirmed = new Map();
     shown = new Set();
-    /** Messages that arrived before the history, to be shown after it. */
-    early = null;
+    tally = new Tally();
+    /** The position of this page in the channel, which is the same on all nodes. */
+    resume = new Resume({}, { onGap: () => this.tally.skip() });
 
     /** `me` has a name and a token; `nextNode` returns a node that is up; `on` has a callback for each event that the page shows. */
     constructor (me, nextNode, on) {
@@ -57,15 +60,19 @@ export class Pond {
             let where = node.name;
             const { name, token } = this.me;
             const client = new PondClient(node.url, { name, token }, { connectionTimeout: PATIENCE });
-            const channel = client.createChannel('/pond');
+            const channel = client.createChannel('/pond', this.resume.params);
             // Before the join, because its answer may arrive at once.
             channel.onUsersChange((people) => {
                 this.on.people(people);
                 where = node.name ?? people.find(({ id }) => id === name.toLowerCase())?.node;
                 if (where && this.channel === channel) this.on.node(where);
             });
-            channel.onMessageEvent('message', (message) => this.received(message));
-            channel.onMessageEvent('history', ({ messages }) => this.remembered(messages));
+            const received = this.resume.messages((event, message) => { if (event === 'message') this.received(message); });
+            channel.onMessage((event, message) => {
+                if (message._pos) this.tally.note(message._pos);
+                received(event, message);
+                this.on.tally(this.tally);
+            });
             channel.onMessageEvent('typing', ({ user, isTyping }) => this.on.typing(user, isTyping));
             channel.onChannelStateChange((state) => {
                 if (state === ChannelState.DECLINED) {
@@ -92,20 +99,10 @@ export class Pond {
 
     entered (channel) {
         this.channel = channel;
-        this.early = [];
-        channel.sendMessage('history', {});
         for (const [id, text] of this.unconfirmed) channel.sendMessage('message', { id, text });
     }
 
-    /** Shows the messages of the history that are new, and then those that arrived before it. */
-    remembered (messages) {
-        const early = this.early ?? [];
-        this.early = null;
-        for (const message of [...messages, ...early]) this.received(message);
-    }
-
     received (message) {
-        if (this.early) return this.early.push(message);
         this.unconfirmed.delete(message.id);
         this.on.unconfirmed([...this.unconfirmed.values()]);
         if (this.shown.has(message.id)) return;
