@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Metrics that clients of two contract servers do not cause: there may be no samples of these.
-const RARE: [&str; 12] = [
+const RARE: [&str; 13] = [
     names::BLOCKED,
     names::BUS_DROPPED,
     names::BUS_GAPS,
@@ -27,6 +27,7 @@ const RARE: [&str; 12] = [
     names::DROPPED,
     names::GAPS,
     names::GRACE,
+    names::HISTORY_DETACHED,
     names::NAMES_TAKEN,
     names::REPEATS,
     names::SOCKETS_CLOSED,
@@ -89,6 +90,7 @@ async fn cause_events(here: SocketAddr, there: SocketAddr, redis: &RedisServer) 
         for event in ["message", "fail", "panic"] {
             peer.event("/chat/1", event, json!({})).await;
         }
+        peer.event("/history/1", "message", json!({})).await;
         peer.send("LEAVE_CHANNEL", "LEAVE_CHANNEL", "/plain/1", json!({})).await;
         peer.until("message").await;
     }
