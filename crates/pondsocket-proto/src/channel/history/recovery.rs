@@ -118,7 +118,7 @@ pub enum GapReason {
     Ahead,
     /// More was missed than is replayed at once.
     TooMany,
-    /// What the client has received is not known, and the history is told not to guess (`History::unproven`,
+    /// The progress of the client is not known, and the history is told not to guess (`History::unproven`,
     /// `History::own_past_only`).
     Unproven,
 }
