@@ -10,7 +10,8 @@ pub struct Delivery {
     pub local: usize,
     /// The part for members on other nodes.
     pub remote: Remote,
-    /// The position of the message in the channel's history, if it is kept there.
+    /// The position of the message in the channel's history, if it is kept there. `None` in a history that nodes share, whose
+    /// store gives the position later.
     pub position: Option<Position>,
 }
 

@@ -58,7 +58,7 @@ impl Channel {
     }
 
     /// The last messages that the channel has kept, at most so many, the oldest first. Empty if it keeps no history, or is
-    /// not open. On a node among others these are the messages that this node has kept.
+    /// not open on this node. On a node among others these are the messages of all nodes, if the bus has a store of histories.
     pub fn history(&self, messages: usize) -> Vec<KeptMessage> {
         let Some(live) = self.with_history() else { return Vec::new() };
         // The texts are copied under the lock, and parsed without it.

@@ -198,8 +198,11 @@ impl Lobby {
     /// Keeps the last broadcasts of each channel, so that clients that were away get what they missed
     /// (docs/protocol.md, Positions). A later call replaces the rules; channels that are open keep theirs.
     ///
-    /// A channel whose broadcasts are kept stays open without members, until its last message has expired. Without a bus a
-    /// broadcast opens it, also before the first member.
+    /// A channel whose broadcasts are kept stays open without members, until its last message has expired. A broadcast opens it,
+    /// also before the first member, except on a node whose bus has no store of histories.
+    ///
+    /// Nodes whose bus has a [store](crate::cluster::HistoryStore) share the history: it is in one order for all of them, and a
+    /// client resumes on any.
     ///
     /// # Panics
     /// If a limit is zero, or too large, or a pattern is invalid.
