@@ -32,23 +32,13 @@ pub(super) enum Place<R> {
 pub(super) struct PendingMessage<R> {
     /// Its number in the channel.
     pub(super) number: u64,
-    pub(super) state: PendingState,
+    /// `true` if the store has answered that it is not kept.
+    pub(super) is_refused: bool,
     pub(super) to: Audience<R>,
     pub(super) event: String,
     pub(super) payload: Object,
     pub(super) policy: DeliveryPolicy,
     pub(super) excluded: Option<Exclusion>,
-}
-
-/// The answer of the store about a message.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum PendingState {
-    /// None yet.
-    Asked,
-    /// The message has a position, whose turn has not come.
-    Placed,
-    /// The message is not kept.
-    Refused,
 }
 
 /// The size of a message without its event and payload, roughly, in bytes.

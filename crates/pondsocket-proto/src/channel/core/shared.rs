@@ -10,9 +10,10 @@
 //! behind it keep their order, and every node delivers the messages of all nodes in the order of the positions.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Channel;
-use crate::channel::barrier::{PendingMessage, PendingState, Place};
+use crate::channel::barrier::{PendingMessage, Place};
 use crate::channel::batch::HistoryGap;
 use crate::channel::history::{EarlyMessage, Exclusion, GapReason, OtherMessage, Ring, SharedOrder, SharedStage};
 use crate::channel::outbound::{AppendedMessage, Outbound};
@@ -115,7 +116,7 @@ impl<R> Channel<R> {
         let (number, payload) = (shared.last_number, Object::from_valid(payload));
         let pending = PendingMessage {
             number,
-            state: PendingState::Asked,
+            is_refused: false,
             to: audience,
             event: event.to_owned(),
             payload: payload.clone(),
@@ -131,13 +132,10 @@ impl<R> Channel<R> {
 
     /// Applies the answer of the store about a message of this channel: its position, or `None` if it is not kept.
     pub fn place(&mut self, number: u64, position: Option<Position>) {
-        let (Some(pending), Some(shared)) = (self.queue.pending_mut(number), &mut self.shared) else { return };
+        let (Some(_), Some(shared)) = (self.queue.pending_mut(number), &mut self.shared) else { return };
         match position {
-            Some(position) => {
-                pending.state = PendingState::Placed;
-                shared.add(position, EarlyMessage::Own(number));
-            }
-            None => pending.state = PendingState::Refused,
+            Some(position) => shared.add(position, EarlyMessage::Own(number)),
+            None => self.refuse(number),
         }
         self.advance();
     }
@@ -207,15 +205,8 @@ impl<R> Channel<R> {
         let early = shared.take_all();
         self.begin_anew(Position { epoch, offset: 0 });
         early.into_iter().for_each(|message| self.deliver_misplaced(message));
-        while let Some((place, behind)) = self.queue.open() {
-            self.ahead_of_barriers(|channel, _| {
-                match place {
-                    Place::Message(message) => channel.append_pending(message),
-                    Place::Join { slot, user, after } => channel.end_replay(slot, &user, after),
-                    Place::Empty => {}
-                }
-                channel.queue.release(behind);
-            });
+        while self.queue.is_barred() {
+            self.open_barrier(Self::append_pending);
         }
     }
 
@@ -239,7 +230,7 @@ impl<R> Channel<R> {
     /// Notes that a message of this node is not kept: it is delivered when its place is reached.
     fn refuse(&mut self, number: u64) {
         if let Some(pending) = self.queue.pending_mut(number) {
-            pending.state = PendingState::Refused;
+            pending.is_refused = true;
         }
     }
 
@@ -259,9 +250,9 @@ impl<R> Channel<R> {
     fn advance(&mut self) {
         loop {
             match self.queue.first_place() {
-                Some(Place::Message(message)) if message.state != PendingState::Refused => {}
+                Some(Place::Message(message)) if !message.is_refused => {}
                 Some(_) => {
-                    self.open_barrier();
+                    self.open_barrier(Self::send_pending);
                     continue;
                 }
                 None => {}
@@ -278,14 +269,12 @@ impl<R> Channel<R> {
         }
     }
 
-    /// Opens the first barrier, which needs no position.
-    fn open_barrier(&mut self) {
+    /// Opens the first barrier, and delivers its message by the function.
+    fn open_barrier(&mut self, deliver: impl FnOnce(&mut Self, PendingMessage<R>)) {
         let Some((place, behind)) = self.queue.open() else { return };
         self.ahead_of_barriers(|channel, _| {
             match place {
-                Place::Message(PendingMessage { to, event, payload, policy, .. }) => {
-                    channel.send_unkept(to, &event, payload.as_str(), policy);
-                }
+                Place::Message(message) => deliver(channel, message),
                 Place::Join { slot, user, after } => channel.end_replay(slot, &user, after),
                 Place::Empty => {}
             }
@@ -315,6 +304,12 @@ impl<R> Channel<R> {
         self.append_kept(Some(to), &event, payload.as_str(), policy, (excluded, 0));
     }
 
+    /// Delivers a message of this node that is not kept.
+    fn send_pending(&mut self, message: PendingMessage<R>) {
+        let PendingMessage { to, event, payload, policy, .. } = message;
+        self.send_unkept(to, &event, payload.as_str(), policy);
+    }
+
     /// Appends a message of another node, ahead of everything that waits for a position.
     fn append_other(&mut self, message: OtherMessage, is_delivered: bool) {
         self.ahead_of_barriers(|channel, barriers| {
@@ -336,7 +331,7 @@ impl<R> Channel<R> {
     ) {
         let Channel { name, queue, history: Some(ring), .. } = self else { return };
         let position = ring.next();
-        let rules = std::sync::Arc::clone(ring.rules());
+        let rules = Arc::clone(ring.rules());
         let write = |out: &mut Vec<u8>| {
             server::kept(out, event, name.as_str(), position, rules.stamp.as_deref(), payload);
         };
