@@ -197,8 +197,7 @@ impl<L: Rules> LiveChannel<L> {
             let grace = lobby.presence_grace();
             let opens = |replication: &Arc<dyn Replication>| replication.open_history(&name, serial, grace, &rules);
             replicated = replication.as_ref().is_some_and(opens);
-            // The lower half of a random number: an epoch has 32 bits.
-            let ring = Ring::new(rules, Epoch::new(ids::fresh() as u32));
+            let ring = Ring::new(rules, ids::fresh_epoch());
             channel = if replicated { channel.with_shared_history(ring) } else { channel.with_history(ring) };
             histories.start();
             history = Some(histories.account());

@@ -12,8 +12,9 @@ use tokio::time::sleep;
 
 use super::super::sender::is_passing;
 use super::super::{Node, USUAL_SIZE};
-use super::host::{Instance, fresh_epoch};
+use super::host::Instance;
 use crate::cluster::{Append, Appended, BusError};
+use crate::engine::ids;
 use crate::metrics::ClusterEvent;
 
 /// The most messages that wait for the store, and the most bytes of their payloads.
@@ -137,7 +138,7 @@ impl Node {
         let (head, tail) = kept::divide(&data).expect("the request id is the placeholder");
         let (head, tail) = (Bytes::copy_from_slice(head), Bytes::copy_from_slice(tail));
         let (messages, ttl) = self.histories.open.lock().bounds(&topic);
-        Append { topic, head, tail, id, is_repeated: *is_repeated, epoch: fresh_epoch(), messages, ttl }
+        Append { topic, head, tail, id, is_repeated: *is_repeated, epoch: ids::fresh_epoch(), messages, ttl }
     }
 
     /// Applies the outcomes of a batch. Without outcomes nothing was sent. Returns `true` if messages are to be appended again.

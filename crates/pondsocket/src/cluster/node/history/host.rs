@@ -5,13 +5,11 @@ use pondsocket_proto::cluster::message::UserMessageRef;
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::position::{Epoch, Position};
 
-use crate::engine::ids;
-
 /// The time in milliseconds for which messages and joins wait for a store that does not answer.
 pub(super) const PATIENCE: u64 = 2000;
 
-/// The channels of one endpoint, for the histories that they share. No method waits. Each returns `true` if the channel lacks
-/// messages that have to be read from the store.
+/// The channels of one endpoint, for the histories that they share. No method waits. Those that return `bool` return `true`
+/// if the channel lacks messages that have to be read from the store.
 pub(crate) trait HistoryHost: Send + Sync {
     /// Delivers a message of another node at its position.
     fn deliver_kept(&self, channel: &str, position: Position, message: UserMessageRef<'_>) -> bool;
@@ -42,10 +40,4 @@ pub(crate) struct HistoryState {
     pub(crate) is_loading: bool,
     /// `true` if the channel gives positions by itself.
     pub(crate) is_detached: bool,
-}
-
-/// An epoch that no history has had: a random one.
-pub(super) fn fresh_epoch() -> Epoch {
-    // The lower half of a random number: an epoch has 32 bits.
-    Epoch::new(ids::fresh() as u32)
 }

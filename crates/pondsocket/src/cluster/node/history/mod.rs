@@ -24,11 +24,12 @@ use pondsocket_proto::cluster::ChannelKey;
 use tokio::sync::Notify;
 
 use super::Node;
+use crate::engine::ids;
 use crate::engine::sync::Mutex;
 use crate::metrics::ClusterEvent;
 
+use host::PATIENCE;
 pub(crate) use host::{HistoryHost, HistoryState, Instance};
-use host::{PATIENCE, fresh_epoch};
 
 pub(super) use append::run as run_appends;
 pub(super) use read::run as run_reads;
@@ -115,7 +116,7 @@ impl Node {
         );
         self.histories.appends.lock().drop_channel(key);
         if let Some(host) = self.host(&key.endpoint) {
-            host.detach(of, fresh_epoch());
+            host.detach(of, ids::fresh_epoch());
         }
         self.count(ClusterEvent::HistoryDetached);
         self.histories.loaded.notify_waiters();

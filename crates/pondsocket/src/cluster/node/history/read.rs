@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::Node;
 use super::append::number_of;
-use super::host::{HistoryState, Instance, PATIENCE, fresh_epoch};
+use super::host::{HistoryState, Instance, PATIENCE};
 use crate::cluster::{BusError, HistoryStore, Lost, StoredHistory};
+use crate::engine::ids;
 use crate::metrics::ClusterEvent;
 
 /// The time in milliseconds for which a channel waits for messages that nearly always come by themselves: the answers of the
@@ -221,7 +222,7 @@ impl Node {
     ) -> Result<StoredHistory, BusError> {
         let ttl = Duration::from_millis(rules.ttl);
         if state.is_detached && state.position.offset > 0 {
-            store.restart(topic, fresh_epoch(), ttl).await?;
+            store.restart(topic, ids::fresh_epoch(), ttl).await?;
             // The members of other nodes have missed what was sent here, and are to learn it before the next message.
             self.announce_restart(key);
         }
@@ -230,7 +231,7 @@ impl Node {
         if stored.position.is_some() {
             return Ok(stored);
         }
-        store.begin(topic, fresh_epoch(), ttl).await?;
+        store.begin(topic, ids::fresh_epoch(), ttl).await?;
         store.read(topic, None, rules.messages).await
     }
 
@@ -245,7 +246,8 @@ impl Node {
             own: decoded.id_of(source).and_then(|id| number_of(of, id)),
             message: decoded.message(),
         });
-        let stored = StoredMessages { position: stored.position, messages: messages.collect(), fresh: fresh_epoch() };
+        let stored =
+            StoredMessages { position: stored.position, messages: messages.collect(), fresh: ids::fresh_epoch() };
         self.host(&key.endpoint).is_some_and(|host| host.load(of, state.position.epoch, stored))
     }
 }
