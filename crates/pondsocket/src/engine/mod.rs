@@ -4,6 +4,7 @@ pub(crate) mod answers;
 pub(crate) mod closing;
 pub(crate) mod framing;
 pub(crate) mod handle;
+pub(crate) mod handled;
 pub(crate) mod history;
 pub(crate) mod history_file;
 pub(crate) mod hub;
