@@ -144,7 +144,7 @@ impl PondSocket {
     /// A server that is mounted in another shuts down like this too: hosts do not wait for WebSockets. See
     /// [`service`](Self::service).
     ///
-    /// With a [`history_file`](crate::Options#structfield.history_file) the histories and sessions are written at the end. That
+    /// With a [`history_file`](crate::Options#structfield.history_file) the histories, sessions and members are written at the end. That
     /// may take until the deadline, or 5 s after it.
     ///
     /// Cancel-safe: a further call continues the shutdown, and its report counts the clients that were left. The close
