@@ -64,20 +64,24 @@ impl EndpointInner {
         };
         let (has_ring, millis) = (ring.is_some(), u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
         let users: Vec<_> = ghosts.iter().map(|ghost| ghost.user.clone()).collect();
-        let mut messages = 0;
+        let mut messages = None;
         let make = |now| {
             let (rules, ring) = (lobby.history()?, ring?);
             let ring = Ring::restore(rules, ring, now, millis, |text| lobby.policy_of(text.as_bytes()))?;
-            messages = ring.len();
-            Some(ring)
+            messages = ring.is_needed().then(|| ring.len());
+            messages.map(|_| ring)
         };
-        if self.hub.restore(&name, lobby, make, (ghosts, millis)) {
-            restored.channels += 1;
-            restored.messages += messages;
-        } else {
-            restored.left_out += usize::from(has_ring);
+        let is_open = self.hub.restore(&name, lobby, make, (ghosts, millis));
+        match messages.filter(|_| is_open) {
+            Some(messages) => {
+                restored.channels += 1;
+                restored.messages += messages;
+            }
+            None => restored.left_out += usize::from(has_ring),
         }
-        restored.ghosts += users.len();
-        users.iter().for_each(|user| self.note_grace(name.as_str(), user.as_str(), GraceEvent::Restored));
+        if is_open {
+            restored.ghosts += users.len();
+            users.iter().for_each(|user| self.note_grace(name.as_str(), user.as_str(), GraceEvent::Restored));
+        }
     }
 }

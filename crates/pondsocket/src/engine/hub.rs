@@ -165,8 +165,7 @@ impl<L: Rules> Hub<L> {
     }
 
     /// Opens a channel without connections that an earlier server had, with its history and its ghosts, which were saved `ago`
-    /// milliseconds ago. Returns whether the history goes on: not if there is a channel of this name already, or the history
-    /// has nothing to keep.
+    /// milliseconds ago. Returns `false` if there is a channel of this name already, or there is neither.
     pub(crate) fn restore(
         &self,
         name: &ChannelName,
@@ -174,7 +173,7 @@ impl<L: Rules> Hub<L> {
         make: impl FnOnce(u64) -> Option<Ring>,
         (ghosts, ago): (Vec<SavedGhost>, u64),
     ) -> bool {
-        let ring = make(self.histories.now()).filter(Ring::is_needed);
+        let ring = make(self.histories.now());
         if ring.is_none() && ghosts.is_empty() {
             return false;
         }
@@ -183,7 +182,7 @@ impl<L: Rules> Hub<L> {
         if shard.contains_key(name.as_str()) {
             return false;
         }
-        let (channel, goes_on, has_members) = (self.create(name, lobby), ring.is_some(), !ghosts.is_empty());
+        let (channel, has_members) = (self.create(name, lobby), !ghosts.is_empty());
         channel.restore(ring, ghosts, ago);
         shard.insert(name.clone(), Arc::clone(&channel));
         drop(shard);
@@ -191,7 +190,7 @@ impl<L: Rules> Hub<L> {
             // It notifies the application.
             channel.open();
         }
-        goes_on
+        true
     }
 
     fn create(&self, name: &ChannelName, lobby: &Arc<L>) -> Arc<LiveChannel<L>> {

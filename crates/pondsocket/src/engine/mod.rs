@@ -13,6 +13,7 @@ pub(crate) mod live;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod runtime;
+pub(crate) mod session_key;
 pub(crate) mod sessions;
 pub(crate) mod shared_sessions;
 pub(crate) mod socket;

@@ -9,7 +9,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::pin;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -17,12 +16,12 @@ use std::time::Duration;
 use pondsocket_proto::channel::{Progress, Proof};
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::position::{Epoch, Position};
-use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::engine::answers::{Answers, CopyLimits};
 use crate::engine::handled::HandledMessage;
+use crate::engine::session_key::SessionKey;
 use crate::engine::shared_sessions::{Found, Positions, SharedSessions};
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
@@ -38,52 +37,6 @@ const RECORD_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// The most channels of a ticket. A client could otherwise collect any number of them, with one connection after the other.
 const MOST_CHANNELS: usize = 1024;
-
-/// The key of a session: a part of its hash, because the key itself is a secret, and of any length.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct SessionKey([u8; 16]);
-
-impl SessionKey {
-    /// The key of a client with this user id, if it has one of its own: users cannot take sessions from each other.
-    pub(crate) fn of(key: &str, user: Option<&UserId>) -> SessionKey {
-        let user = user.map_or("", UserId::as_str);
-        // No user id has a control character in it.
-        let hash = Sha256::new().chain_update(user).chain_update([0]).chain_update(key).finalize();
-        SessionKey(std::array::from_fn(|at| hash[at]))
-    }
-
-    /// The key as text.
-    fn text(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn from_text(text: &str) -> Option<SessionKey> {
-        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
-        let bytes: Vec<u8> = (0..16).map(byte).collect::<Option<_>>()?;
-        (text.len() == 32).then(|| bytes.try_into().ok().map(SessionKey)).flatten()
-    }
-}
-
-impl fmt::Display for SessionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-/// A text that is not that of a [`SessionKey`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct InvalidKey;
-
-impl FromStr for SessionKey {
-    type Err = InvalidKey;
-
-    fn from_str(text: &str) -> Result<SessionKey, InvalidKey> {
-        // `from_str_radix` would accept a sign.
-        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-        number.map(|number| SessionKey(number.to_be_bytes())).ok_or(InvalidKey)
-    }
-}
 
 /// A connection, as its session needs it.
 pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
@@ -334,8 +287,16 @@ struct Table {
 
 #[derive(Debug)]
 enum Entry {
-    Live { id: ConnectionId, connection: Weak<dyn SessionConnection> },
-    Ended { ticket: Ticket, until: Instant, is_published: bool },
+    Live {
+        id: ConnectionId,
+        connection: Weak<dyn SessionConnection>,
+    },
+    Ended {
+        ticket: Ticket,
+        until: Instant,
+        /// True if it is on its way into the store. A second copy there would be used a second time.
+        is_published: bool,
+    },
 }
 
 impl Sessions {
@@ -490,7 +451,9 @@ impl Sessions {
         let Some(shared) = self.shared.get() else { return };
         let mut table = self.table.lock();
         let Some(Entry::Ended { ticket, until, is_published }) = table.by_key.get_mut(&key) else { return };
-        *is_published = true;
+        if std::mem::replace(is_published, true) {
+            return;
+        }
         let (Ticket { user, channels, answers }, until) = (ticket.clone(), *until);
         drop(table);
         let me = Arc::downgrade(self);
@@ -523,23 +486,21 @@ impl Sessions {
                 }
                 sessions.end_lost(&*connection).await;
             }
-            if sessions.settle(key).await {
-                sessions.publish(key);
-            }
+            sessions.settle(key).await;
+            sessions.publish(key);
         });
     }
 
-    /// Waits for a moment until the messages of an ended connection are handled: their answers go along with its ticket. Returns
-    /// `false` if the ticket has gone to the store meanwhile, with the connection.
-    async fn settle(&self, key: SessionKey) -> bool {
-        let ended = || match self.table.lock().by_key.get(&key) {
-            Some(Entry::Ended { ticket, is_published, .. }) => Some((ticket.answers.clone(), *is_published)),
+    /// Waits for a moment until the messages of an ended connection are handled: their answers go along with its ticket.
+    async fn settle(&self, key: SessionKey) {
+        let answers = match self.table.lock().by_key.get(&key) {
+            Some(Entry::Ended { ticket, .. }) => ticket.answers.clone(),
             _ => None,
         };
-        let Some((Some(answers), was_published)) = ended() else { return true };
-        // An answer that comes later is lost: a repeat is told so.
-        let _ = timeout(SETTLE_TIMEOUT, answers.all_finished()).await;
-        ended().is_some_and(|(_, is_published)| is_published == was_published)
+        if let Some(answers) = answers {
+            // An answer that comes later is lost: a repeat is told so.
+            let _ = timeout(SETTLE_TIMEOUT, answers.all_finished()).await;
+        }
     }
 
     /// The ticket of a connection that has not come about.

@@ -258,19 +258,21 @@ fn write_file(path: &Path, owner: &str, endpoints: &[Arc<dyn RestartedEndpoint>]
     }
     let temporary = with_suffix(path, ".new");
     remove_if_there(&temporary)?;
-    let replaced = write_to(&temporary, endpoints).and_then(|written| {
-        fs::rename(&temporary, path)?;
-        sync_directory(path)?;
-        Ok(written)
-    });
+    let replaced = write_to(&temporary, endpoints).and_then(|written| fs::rename(&temporary, path).map(|()| written));
     let written = replaced.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    // A file that may not last is none: its members leave here.
+    sync_directory(path).inspect_err(|_| drop(fs::remove_file(path)))?;
     // A server that has started meanwhile has noted itself before it looked for the file. So either it is seen here, or it has
     // found the file.
     if !is_owner() {
-        remove_if_there(path)?;
-        return Ok(None);
+        return match fs::remove_file(path) {
+            // It goes on with the file, and with its members.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(written)),
+            removed => removed.map(|()| None),
+        };
     }
-    remove_if_there(&owner_path(path))?;
+    // The file is written in any case, and the next server replaces the note.
+    let _ = remove_if_there(&owner_path(path));
     Ok(Some(written))
 }
 

@@ -220,7 +220,7 @@ async fn nobody_sees_the_members_of_a_server_that_is_replaced_leave_or_join() {
 
 #[tokio::test]
 async fn those_that_do_not_come_back_leave_the_next_server_once() {
-    let deployment = Deployment::new(Duration::from_secs(2));
+    let deployment = Deployment::new(Duration::from_secs(4));
     let house = deployment.next().await;
     let ada = house.enter("ada", json!({ "mood": "glad", "assigns": { "role": "host" } })).await;
     let bob = house.enter("bob", json!({ "mood": "calm" })).await;

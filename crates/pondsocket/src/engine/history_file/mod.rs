@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
     use crate::engine::handled::{Answer, AnswerKind, Answered, HandledMessage};
-    use crate::engine::sessions::SessionKey;
+    use crate::engine::session_key::SessionKey;
 
     const MOST: ReadLimits = ReadLimits { messages: 1 << 20, answers: 1 << 20 };
 

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::engine::handled::{HandledMessage, HandledRecord};
-use crate::engine::sessions::{SavedSession, SessionKey};
+use crate::engine::session_key::SessionKey;
+use crate::engine::sessions::SavedSession;
 
 /// The histories, members and sessions of one endpoint.
 #[derive(Debug)]
