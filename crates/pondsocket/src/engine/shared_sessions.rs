@@ -211,11 +211,11 @@ impl Record {
             let sent = if is_older { u64::MAX } else { sent };
             Some((ChannelName::new(&name, MAX_NAME).ok()?, Progress { epoch, proven: offset, sent }))
         };
-        let handled = |text: &Box<RawValue>| {
+        let handled = |text: Box<RawValue>| {
             let record: HandledRecord<'_> = serde_json::from_str(text.get()).ok()?;
             HandledMessage::from_record(&record, MAX_NAME)
         };
-        let handled = self.handled.iter().filter_map(handled).collect();
-        Found::Ticket(user, self.channels.into_iter().filter_map(progress).collect(), handled)
+        let positions = self.channels.into_iter().filter_map(progress).collect();
+        Found::Ticket(user, positions, self.handled.into_iter().filter_map(handled).collect())
     }
 }
