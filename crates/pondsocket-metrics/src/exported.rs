@@ -134,6 +134,11 @@ impl Metrics for Exported {
         // Each grace begins once and ends once, so the gauge returns to 0.
         self.endpoint(endpoint, |endpoint| match event {
             GraceEvent::Began => endpoint.ghosts.increment(1),
+            GraceEvent::Restored => {
+                // Its `channel_joined` was that of an earlier server.
+                endpoint.ghosts.increment(1);
+                endpoint.members.increment(1);
+            }
             _ => endpoint.ghosts.decrement(1),
         });
         counter!(names::GRACE, "endpoint" => endpoint.to_owned(), "event" => event.as_str()).increment(1);

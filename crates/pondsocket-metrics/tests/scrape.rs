@@ -78,6 +78,14 @@ async fn ghosts_are_counted_until_their_grace_ends() -> TestResult {
     scraped.shows(r#"pondsocket_ghosts{endpoint="/ws/:n"}"#, "1").await;
     scraped.shows(r#"pondsocket_grace_total{endpoint="/ws/:n",event="began"}"#, "3").await;
     scraped.shows(r#"pondsocket_grace_total{endpoint="/ws/:n",event="expired"}"#, "1").await;
+    // A member of an earlier server was not seen to join this one.
+    metrics.presence_grace("/ws/:n", "/room/1", "dan", GraceEvent::Restored);
+    scraped.shows(r#"pondsocket_ghosts{endpoint="/ws/:n"}"#, "2").await;
+    scraped.shows(r#"pondsocket_members{endpoint="/ws/:n"}"#, "1").await;
+    metrics.presence_grace("/ws/:n", "/room/1", "dan", GraceEvent::Saved);
+    metrics.channel_left("/ws/:n", "/room/1", "dan", "saved");
+    scraped.shows(r#"pondsocket_ghosts{endpoint="/ws/:n"}"#, "1").await;
+    scraped.shows(r#"pondsocket_members{endpoint="/ws/:n"}"#, "0").await;
     Ok(())
 }
 

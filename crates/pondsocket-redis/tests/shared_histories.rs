@@ -4,11 +4,13 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pondsocket::cluster::Bus;
 use pondsocket::{
     ConnectionContext, EventContext, History, JoinContext, Options, Payload, PondSocket, Position, Result, Server,
+    Shutdown,
 };
 use pondsocket_redis::RedisBus;
 use serde_json::{Value, json};
@@ -20,7 +22,7 @@ const CHANNEL: &str = "/chat/1";
 
 struct Node {
     address: SocketAddr,
-    _pond: PondSocket,
+    pond: PondSocket,
     _server: Server,
 }
 
@@ -29,17 +31,25 @@ async fn start(redis: &RedisServer, name: &str) -> Node {
     let options = Options::default().bus(Arc::clone(&bus)).node_name(name.to_owned());
     let pond = PondSocket::with_options(options).expect("valid options");
     let lobby = pond
-        .create_endpoint("/", async |ctx: ConnectionContext| Ok(ctx.accept()))
+        .create_endpoint("/", async |ctx: ConnectionContext| {
+            let key = ctx.query("key").unwrap_or_default().to_owned();
+            Ok(ctx.accept().session(&key))
+        })
         .create_channel("/chat/:room", async |ctx: JoinContext| Ok(ctx.accept()));
     lobby.history(History::new().messages(5000));
     lobby.on_event("say", async |ctx: EventContext, Payload(payload): Payload<Value>| -> Result<()> {
         ctx.broadcast_from("said", &payload)?;
         Ok(())
     });
+    let orders = AtomicUsize::new(0);
+    lobby.on_event("order", move |ctx: EventContext| {
+        let number = orders.fetch_add(1, Ordering::SeqCst) + 1;
+        async move { ctx.reply("ordered", &json!({ "number": number, "note": "\u{fc}\r\n\"".repeat(20) })) }
+    });
     let (server, address) = serve(&pond).await;
     // Until then it would give positions of its own, of which its clients would be told.
     eventually("a connection", || bus.stats().up).await;
-    Node { address, _pond: pond, _server: server }
+    Node { address, pond, _server: server }
 }
 
 /// A client in the channel that resumes at its position, and the payload of the acknowledgement.
@@ -154,4 +164,40 @@ async fn every_loss_is_told_when_redis_fails() {
     }
     println!("{n} messages, {} gaps", bob.gaps);
     assert!(bob.gaps > 0, "a Redis that has lost its data must be told");
+}
+
+/// Sends a message with this id, and returns its answer.
+async fn order(peer: &mut Peer, id: u64) -> Value {
+    let message = json!({
+        "action": "BROADCAST", "event": "order", "channelName": CHANNEL, "requestId": id.to_string(), "payload": {},
+    });
+    peer.text(&message.to_string()).await;
+    peer.next().await
+}
+
+/// The session of a client has its answers with it, through Redis.
+#[tokio::test]
+async fn a_repeat_at_another_node_is_answered_as_before() {
+    let redis = RedisServer::start().await;
+    let (one, two) = (start(&redis, "one").await, start(&redis, "two").await);
+    let client = async |node: &Node| {
+        let mut peer = Peer::connect(node.address, "/?key=6f1e6b1c-session-of-bob").await;
+        peer.join(CHANNEL, json!({ "$resume": "" })).await;
+        peer
+    };
+    let mut peer = client(&one).await;
+    let mut answers = Vec::new();
+    for id in 0..100 {
+        answers.push(order(&mut peer, id).await);
+    }
+    let pond = one.pond.clone();
+    let stop = tokio::spawn(async move { pond.shutdown(Shutdown::within(DEADLINE).for_restart()).await });
+    peer.closed().await;
+    assert_eq!(peer.frame().await, None);
+    stop.await.expect("no panic");
+    let mut peer = client(&two).await;
+    for (id, answer) in (0..).zip(answers) {
+        assert_eq!(order(&mut peer, id).await, answer);
+    }
+    assert_eq!(order(&mut peer, 100).await["payload"]["number"], json!(1), "the first one of this node");
 }

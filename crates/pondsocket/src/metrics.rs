@@ -257,6 +257,11 @@ reasons! {
         Removed = "removed",
         /// The user has joined on another node, where its membership goes on.
         Moved = "moved",
+        /// The server has shut down: the membership goes on in the next one, by the
+        /// [`history_file`](crate::Options#structfield.history_file).
+        Saved = "saved",
+        /// The user was a member in an earlier server, and is a ghost of this one since its start. There was no `channel_joined`.
+        Restored = "restored",
     }
 }
 

@@ -38,15 +38,17 @@ macro_rules! options {
             $($(#[$shared_doc])* pub $shared: $shared_type,)*
             /// The bus that connects this server to other nodes ([`cluster`](crate::cluster)). Default none.
             pub bus: Option<SharedBus>,
-            /// The file in which histories and sessions outlive this server. At the end of a
-            /// [shutdown](crate::PondSocket::shutdown) the histories of all channels ([`Lobby::history`](crate::Lobby::history))
-            /// and the sessions ([`Connected::session`](crate::Connected::session)) are written to it. A server that starts with
+            /// The file in which histories, sessions and members outlive this server. At the end of a
+            /// [shutdown](crate::PondSocket::shutdown) the histories of all channels ([`Lobby::history`](crate::Lobby::history)),
+            /// the sessions ([`Connected::session`](crate::Connected::session)) and the members in their presence grace
+            /// ([`Lobby::presence_grace`](crate::Lobby::presence_grace)) are written to it. A server that starts with
             /// the same file reads it before its first client, and deletes it: then clients resume as if the server had not been
-            /// restarted. A file that is older than `resume_window` is ignored, and one that is damaged is refused with a log line.
+            /// restarted, and members are still there until their grace ends. Of a file that is older than `resume_window` only the members
+            /// are used, and one that is damaged is refused with a log line.
             ///
             /// Endpoints and lobbies are found by their patterns. A history goes on under the rules that its lobby has now, and
-            /// begins anew if its [stamp](crate::History::stamp) is another one. The file contains messages and user ids, is
-            /// readable by its owner only (mode 0600), and takes at most about `history_bytes`. It cannot be combined with a
+            /// begins anew if its [stamp](crate::History::stamp) is another one. The file contains messages, answers, assigns, presence and user
+            /// ids, and is readable by its owner only (mode 0600). It cannot be combined with a
             /// `bus`: what other nodes send while this one is down would be missing. Default none.
             pub history_file: Option<PathBuf>,
         }

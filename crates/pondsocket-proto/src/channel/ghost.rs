@@ -4,6 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::id::UserId;
 
+/// The end of the grace of a ghost that was saved for another server: it does not come on this one.
+const SAVED: u64 = u64::MAX;
+
+/// The latest end of a grace on this server.
+pub(super) const LATEST: u64 = SAVED - 1;
+
 /// The members of a channel that have lost their last connection and are in their presence grace. The time is the
 /// caller's, in milliseconds.
 #[derive(Debug, Default)]
@@ -32,6 +38,7 @@ impl Ghosts {
     /// Begins the grace of a user.
     pub(super) fn begin(&mut self, user: &UserId, until: u64, elsewhere: Option<u64>) {
         self.end(user);
+        let until = until.min(LATEST);
         self.by_user.insert(user.clone(), Ghost { until, elsewhere });
         self.ends.insert((until, user.clone()));
     }
@@ -46,6 +53,20 @@ impl Ghosts {
     /// Both times are of other nodes, so the clock of this node has no part in it.
     pub(super) fn is_back_elsewhere(&self, user: &UserId, joined: u64) -> bool {
         self.by_user.get(user).is_some_and(|ghost| ghost.elsewhere.is_none_or(|before| joined > before))
+    }
+
+    /// The users, with the ends of their grace on this server, the earliest first. One that was saved has none.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (u64, &UserId)> {
+        self.ends.iter().filter(|(until, _)| *until != SAVED).map(|(until, user)| (*until, user))
+    }
+
+    /// Notes that a ghost was saved for another server, where its grace goes on.
+    pub(super) fn save(&mut self, user: &UserId) {
+        if let Some(ghost) = self.by_user.get_mut(user) {
+            self.ends.remove(&(ghost.until, user.clone()));
+            ghost.until = SAVED;
+            self.ends.insert((SAVED, user.clone()));
+        }
     }
 
     /// The user whose grace ends first, if it has ended by `now`.
@@ -70,6 +91,7 @@ mod tests {
     enum Step {
         Begin(u8, u64),
         End(u8),
+        Save(u8),
         Expire(u64),
     }
 
@@ -77,13 +99,14 @@ mod tests {
         prop_oneof![
             (0..6_u8, 0..50_u64).prop_map(|(user, until)| Step::Begin(user, until)),
             (0..6_u8).prop_map(Step::End),
+            (0..6_u8).prop_map(Step::Save),
             (0..60_u64).prop_map(Step::Expire),
         ]
     }
 
     proptest! {
         /// Against a map of the ends: each user is due once, at the end of its latest grace and in the order of the ends,
-        /// and one that has come back is not.
+        /// and one that has come back, or was saved, is not.
         #[test]
         fn each_grace_ends_once(steps in prop::collection::vec(step(), 0..60)) {
             let (mut ghosts, mut model) = (Ghosts::default(), BTreeMap::new());
@@ -95,6 +118,10 @@ mod tests {
                     }
                     Step::End(number) => {
                         prop_assert_eq!(ghosts.end(&user(number)), model.remove(&number).is_some());
+                    }
+                    Step::Save(number) => {
+                        ghosts.save(&user(number));
+                        model.entry(number).and_modify(|until| *until = SAVED);
                     }
                     Step::Expire(now) => {
                         let mut due = Vec::new();
@@ -111,6 +138,8 @@ mod tests {
                 }
                 prop_assert_eq!(ghosts.len(), model.len());
                 prop_assert_eq!(ghosts.ends.len(), model.len());
+                let known = model.values().filter(|until| **until != SAVED).count();
+                prop_assert_eq!(ghosts.ends().count(), known);
                 prop_assert!((0..6).all(|number| ghosts.contains(user(number).as_str()) == model.contains_key(&number)));
             }
         }

@@ -191,6 +191,37 @@ impl LocalMembers {
         Ok(Lost::Ghost(Departure { user, member: member.clone() }))
     }
 
+    /// Adds a member of an earlier server, which is in its presence grace until then. `false` if the user is a member.
+    pub(super) fn restore(
+        &mut self,
+        user: &UserId,
+        (assigns, presence): (Assigns, Option<Object>),
+        until: u64,
+    ) -> bool {
+        if self.members.contains_key(user) {
+            return false;
+        }
+        self.memberships += 1;
+        self.presence_bytes += size(presence.as_ref());
+        let member = Member { membership: Membership(self.memberships), seats: Seats::None, assigns, presence };
+        self.members.insert(user.clone(), member);
+        self.ghosts.get_or_insert_default().begin(user, until, None);
+        true
+    }
+
+    /// The ghosts whose grace ends on this server, with its ends, the earliest first.
+    pub(super) fn ghosts(&self) -> impl Iterator<Item = (u64, &UserId, &Member)> {
+        let ends = self.ghosts.iter().flat_map(|ghosts| ghosts.ends());
+        ends.filter_map(|(until, user)| Some((until, user, self.members.get(user)?)))
+    }
+
+    /// Notes that a ghost was saved for another server, where its grace goes on.
+    pub(super) fn save_ghost(&mut self, user: &UserId) {
+        if let Some(ghosts) = &mut self.ghosts {
+            ghosts.save(user);
+        }
+    }
+
     /// The number of ghosts: members without connections, in their presence grace.
     pub fn ghost_count(&self) -> usize {
         self.ghosts.as_ref().map_or(0, |ghosts| ghosts.len())

@@ -32,7 +32,7 @@ pub use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMe
 pub use batch::{Audience, Batch, BatchMessage, HistoryGap, Listener, Lists};
 pub use core::{
     Accepted, CatchUp, CatchUpLimits, Channel, ChannelLimits, Full, Join, LocalTarget, Published, Refused, Removal,
-    Step, StoredMessage, StoredMessages,
+    SavedGhost, Step, StoredMessage, StoredMessages,
 };
 pub use delivery_policy::{DeliveryPolicy, DropPolicy, SlowClient};
 pub use history::{

@@ -13,7 +13,7 @@ pub struct Assigns(Box<[(Arc<str>, Json)]>);
 impl Assigns {
     /// Creates assigns with these entries; `None` if a key occurs twice, since JSON objects on the wire may repeat
     /// keys.
-    pub(crate) fn from_entries(entries: Vec<(Arc<str>, Json)>) -> Option<Assigns> {
+    pub fn from_entries(entries: Vec<(Arc<str>, Json)>) -> Option<Assigns> {
         let keys: HashSet<&str> = entries.iter().map(|(key, _)| &**key).collect();
         if keys.len() < entries.len() {
             return None;

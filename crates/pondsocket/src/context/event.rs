@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
-use pondsocket_proto::channel::{DeliveryPolicy, Departure, LocalTarget, Member, Membership, Refused, Slot};
+use pondsocket_proto::channel::{Departure, LocalTarget, Member, Membership, Refused, Slot};
 use pondsocket_proto::pattern::Match;
 use pondsocket_proto::wire::{Json, Object};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::delivery::Delivery;
 use crate::endpoint::{Broadcast, BroadcastSource, Connection, EndpointInner, Live};
 use crate::engine::answers::Answers;
 use crate::engine::handle::ConnectionHandle;
+use crate::engine::handled::AnswerKind;
 use crate::engine::live::FlushScope;
 use crate::engine::sync::Mutex;
 use crate::error::{Error, InCall, Result, encoding};
@@ -133,9 +134,9 @@ impl Call {
     }
 
     /// Keeps an answer, should the client send the message again.
-    pub(crate) fn keep_answer(&self, text: &[u8], policy: DeliveryPolicy) {
+    pub(crate) fn keep_answer(&self, kind: AnswerKind, text: &[u8]) {
         if let Some(answers) = &self.answers {
-            answers.answer(&self.channel.name, self.message.request_id(), text, policy);
+            answers.answer(&self.channel.name, self.message.request_id(), kind, text);
         }
     }
 
@@ -143,6 +144,13 @@ impl Call {
     pub(crate) fn finish_answers(&self) {
         if let Some(answers) = &self.answers {
             answers.finish(&self.channel.name, self.message.request_id());
+        }
+    }
+
+    /// Notes that the handler is cancelled. Repeats of the message do not wait for it.
+    pub(crate) fn cancel_answers(&self) {
+        if let Some(answers) = &self.answers {
+            answers.cancel(&self.channel.name, self.message.request_id());
         }
     }
 
@@ -448,7 +456,7 @@ impl EventContext {
                 // A member that has left gets no reply (docs/protocol.md, Messages and replies). That is no error of
                 // the handler.
                 Ok(()) | Err(Refused::NotMember(_) | Refused::PresenceLimit) => {
-                    call.keep_answer(text, policy);
+                    call.keep_answer(AnswerKind::Reply, text);
                     Ok(())
                 }
             }

@@ -84,7 +84,12 @@ impl EndpointInner {
             },
             ..ChannelLimits::default()
         };
-        let sessions = Sessions::new(settings.resume_window, settings.proof_interval, settings.max_sessions);
+        let sessions = Sessions::new(
+            settings.resume_window,
+            settings.proof_interval,
+            settings.max_sessions,
+            Arc::clone(&common.memory),
+        );
         let pacing = Pacing {
             budget: settings.pacing_budget,
             presence_interval: u32::try_from(settings.presence_interval.as_millis()).unwrap_or(u32::MAX),
@@ -223,11 +228,10 @@ impl EndpointInner {
         lobbies.iter().find(|lobby| lobby.keeps_history() && lobby.pattern.matches(name).is_some()).cloned()
     }
 
-    /// The lobbies that keep a history among those whose pattern matches `name`.
-    pub(super) fn history_lobbies(&self, name: &str) -> Vec<Arc<LobbyInner>> {
+    /// The lobbies whose pattern matches `name`.
+    pub(super) fn lobbies_for(&self, name: &str) -> Vec<Arc<LobbyInner>> {
         let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
-        let keeps = |lobby: &&Arc<LobbyInner>| lobby.keeps_history() && lobby.pattern.matches(name).is_some();
-        lobbies.iter().filter(keeps).cloned().collect()
+        lobbies.iter().filter(|lobby| lobby.pattern.matches(name).is_some()).cloned().collect()
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {

@@ -68,13 +68,13 @@ impl EndpointInner {
         self.observer.count(|metrics, endpoint| metrics.presence_grace(endpoint, channel, user, event));
     }
 
-    /// Notes that a ghost has joined on another node. No leave handler runs here: the user has not left.
-    pub(crate) fn note_moved(&self, channel: &str, ghost: &Departure) {
+    /// Notes that the membership of a ghost goes on at another node or in the next server. No leave handler runs here: the user
+    /// has not left.
+    pub(crate) fn note_gone_on(&self, channel: &str, ghost: &Departure, event: GraceEvent) {
         let user = ghost.user.as_str();
-        self.note_grace(channel, user, GraceEvent::Moved);
-        // The membership of this node has ended nevertheless: `channel_joined` was counted for it.
-        let reason = GraceEvent::Moved.as_str();
-        self.observer.count(|metrics, endpoint| metrics.channel_left(endpoint, user, channel, reason));
+        self.note_grace(channel, user, event);
+        // The membership of this server has ended nevertheless: `channel_joined` was counted for it.
+        self.observer.count(|metrics, endpoint| metrics.channel_left(endpoint, user, channel, event.as_str()));
     }
 }
 
@@ -94,5 +94,11 @@ impl GhostEnds<LobbyInner> for GhostLeaves {
         endpoint.note_grace(channel.as_str(), departure.user.as_str(), GraceEvent::Expired);
         let (channel, lobby) = (channel.clone(), Arc::clone(lobby));
         Leave { endpoint, channel, lobby, user: User::departed(departure), reason: LeaveReason::Closed }.spawn();
+    }
+
+    fn saved(&self, channel: &ChannelName, ghost: &Departure) {
+        if let Some(endpoint) = self.0.upgrade() {
+            endpoint.note_gone_on(channel.as_str(), ghost, GraceEvent::Saved);
+        }
     }
 }

@@ -1,26 +1,16 @@
-//! The histories and sessions of an endpoint beyond the life of its server.
+//! The histories, ghosts and sessions of an endpoint beyond the life of its server.
 
-use std::borrow::Cow;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use pondsocket_proto::channel::{DeliveryPolicy, Ring};
-use serde::Deserialize;
+use pondsocket_proto::channel::Ring;
 
 use super::inner::EndpointInner;
 use crate::engine::history::ChannelHistory;
-use crate::engine::history_file::{HistoryWriter, SavedChannel, SavedEndpoint};
-use crate::engine::live::Rules;
-use crate::lobby::LobbyInner;
+use crate::engine::history_file::{HistoryWriter, LARGEST_GHOST, SavedChannel, SavedEndpoint};
+use crate::engine::live::{GraceEnd, Rules};
+use crate::metrics::GraceEvent;
 use crate::pond::restart::{RestartedEndpoint, Restored};
-
-/// The event of a message that is kept.
-#[derive(Deserialize)]
-struct KeptEvent<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-}
 
 impl RestartedEndpoint for EndpointInner {
     fn path(&self) -> &str {
@@ -33,57 +23,65 @@ impl RestartedEndpoint for EndpointInner {
         channels.sort_by_cached_key(|channel| std::cmp::Reverse(channel.used_at()));
         for live in channels {
             // One at a time, so that the memory is that of one history.
-            if let Some(ring) = live.save() {
-                out.channel(&SavedChannel {
-                    name: live.name.clone(),
-                    lobby: live.lobby.pattern.as_str().into(),
-                    ring,
-                })?;
+            let (ring, ghosts) = live.save(LARGEST_GHOST);
+            if ring.is_some() || !ghosts.is_empty() {
+                let (name, lobby) = (live.name.clone(), live.lobby.pattern.as_str().into());
+                out.channel(&SavedChannel { name, lobby, ring, ghosts })?;
             }
         }
-        self.sessions.save().iter().try_for_each(|session| out.session(session))
+        self.sessions.save(|session| out.session(session))
     }
 
     fn restore(&self, saved: SavedEndpoint, ago: Duration) -> Restored {
         let SavedEndpoint { channels, sessions, .. } = saved;
         let mut restored = Restored { sessions: self.sessions.restore(sessions, ago), ..Restored::default() };
         for channel in channels {
-            match self.restore_channel(channel, ago) {
-                Some(messages) => {
-                    restored.channels += 1;
-                    restored.messages += messages;
-                }
-                None => restored.left_out += 1,
-            }
+            self.restore_channel(channel, ago, &mut restored);
         }
         restored
+    }
+
+    fn end_ghosts(&self, are_saved: bool) {
+        match are_saved {
+            true => self.hub.hand_over_ghosts(),
+            false => self.hub.end_ghosts(GraceEnd::Shutdown),
+        }
     }
 }
 
 impl EndpointInner {
-    /// Opens a channel with the history of an earlier server. Returns the number of its messages; `None` if it does not go on.
-    fn restore_channel(&self, SavedChannel { name, lobby, ring }: SavedChannel, ago: Duration) -> Option<usize> {
-        // The same lobby as before, if its pattern still matches and it keeps a history.
-        let lobbies = self.history_lobbies(name.as_str());
-        let same = lobbies.iter().find(|known| known.pattern.as_str() == &*lobby);
-        let lobby = same.or_else(|| lobbies.first())?;
-        let rules = lobby.history()?;
-        let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-        let mut messages = 0;
-        let is_restored = self.hub.restore(&name, lobby, |now| {
-            let ring = Ring::restore(rules, ring, now, ago, |text| policy(lobby, text))?;
-            messages = ring.len();
-            Some(ring)
-        });
-        is_restored.then_some(messages)
-    }
-}
-
-/// The policy of a message by the handlers that there are now: those of the earlier server may have been others.
-fn policy(lobby: &Arc<LobbyInner>, text: &str) -> DeliveryPolicy {
-    match serde_json::from_str::<KeptEvent<'_>>(text) {
-        Ok(KeptEvent { event }) => lobby.delivery_policy(&event),
-        // Filtered, and by that blocked: a message that cannot be read is sent to nobody.
-        Err(_) => DeliveryPolicy { filtered: true, ..DeliveryPolicy::BROADCAST },
+    /// Opens a channel with the history and the ghosts of an earlier server.
+    fn restore_channel(&self, saved: SavedChannel, ago: Duration, restored: &mut Restored) {
+        let SavedChannel { name, lobby, ring, ghosts } = saved;
+        // The same lobby as before, if its pattern still matches. A history needs one that keeps it.
+        let lobbies = self.lobbies_for(name.as_str());
+        let is_of_use = |keeps_history: bool| keeps_history || !ghosts.is_empty();
+        let same = lobbies.iter().find(|known| known.pattern.as_str() == &*lobby && is_of_use(known.keeps_history()));
+        let other = || lobbies.iter().find(|known| known.keeps_history());
+        let Some(lobby) = same.or_else(other).or_else(|| lobbies.first().filter(|_| is_of_use(false))) else {
+            restored.left_out += usize::from(ring.is_some()) + ghosts.len();
+            return;
+        };
+        let (has_ring, millis) = (ring.is_some(), u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
+        let users: Vec<_> = ghosts.iter().map(|ghost| ghost.user.clone()).collect();
+        let mut messages = None;
+        let make = |now| {
+            let (rules, ring) = (lobby.history()?, ring?);
+            let ring = Ring::restore(rules, ring, now, millis, |text| lobby.policy_of(text.as_bytes()))?;
+            messages = ring.is_needed().then(|| ring.len());
+            messages.map(|_| ring)
+        };
+        let is_open = self.hub.restore(&name, lobby, make, (ghosts, millis));
+        match messages.filter(|_| is_open) {
+            Some(messages) => {
+                restored.channels += 1;
+                restored.messages += messages;
+            }
+            None => restored.left_out += usize::from(has_ring),
+        }
+        if is_open {
+            restored.ghosts += users.len();
+            users.iter().for_each(|user| self.note_grace(name.as_str(), user.as_str(), GraceEvent::Restored));
+        }
     }
 }

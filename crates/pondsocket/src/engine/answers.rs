@@ -3,16 +3,18 @@
 //!
 //! Bounded in number and bytes. Over [`MOST`] messages the oldest are forgotten: a repeat is handled like a new message. Over
 //! [`MOST_BYTES`] only the oldest answers are: a repeat is still not handled.
+//!
+//! They go along with the session to the next server and to other nodes (`handled.rs`).
 
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pondsocket_proto::channel::DeliveryPolicy;
 use pondsocket_proto::id::ChannelName;
 use tokio::sync::Notify;
 
+use crate::engine::handled::{Answer, AnswerKind, Answered, HandledMessage};
 use crate::engine::sync::Mutex;
 use crate::limits::memory::{Charge, Memory};
 
@@ -25,27 +27,26 @@ const MOST_BYTES: usize = 64 * 1024;
 /// The longest request id that is noted, in bytes. Those of clients are UUIDs.
 const LONGEST_ID: usize = 128;
 
+/// The part of the messages that is copied for other servers: the newest ones, and the newest answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CopyLimits {
+    messages: usize,
+    bytes: usize,
+}
+
+impl CopyLimits {
+    /// All that is known.
+    pub(crate) const ALL: CopyLimits = CopyLimits { messages: MOST, bytes: MOST_BYTES };
+    /// Enough for a client that repeats what it has sent last. It bounds the records of connections, which are written again and again.
+    pub(crate) const SHORT: CopyLimits = CopyLimits { messages: 32, bytes: 4 * 1024 };
+}
+
 /// The messages of the channels in which a client resumes.
 #[derive(Debug)]
 pub(crate) struct Answers {
     log: Mutex<AnswerLog>,
     /// Notified when a message is handled to the end.
     finished: Notify,
-}
-
-/// An answer to a message: its text, and the handling on its way to the client.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) text: Bytes,
-    pub(crate) policy: DeliveryPolicy,
-}
-
-/// The answers to one message.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Answered {
-    pub(crate) answers: Vec<Answer>,
-    /// True if there were answers that are not kept any more.
-    pub(crate) is_forgotten: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +72,36 @@ impl Answers {
         Answers { log: Mutex::new(log), finished: Notify::new() }
     }
 
+    /// The messages that an earlier server or another node has handled, the oldest first, within the limits.
+    pub(crate) fn restore(memory: &Arc<Memory>, messages: Vec<HandledMessage>) -> Answers {
+        let answers = Answers::new(memory);
+        for HandledMessage { channel, request_id, answered } in messages {
+            if answers.begin(&channel, &request_id) {
+                answers.log.lock().restore(&channel, &request_id, answered);
+            }
+        }
+        answers
+    }
+
+    /// Copies messages for another server, the oldest first. The answers to those that are still being handled are not known.
+    pub(crate) fn copy(&self, limits: CopyLimits) -> Vec<HandledMessage> {
+        let log = self.log.lock();
+        let mut left = Some(limits.bytes);
+        let copy = |handled: &Handled| {
+            let Handled { channel, request_id, is_running, answered } = handled;
+            let mut answered = answered.clone();
+            left = left.and_then(|left| left.checked_sub(answered.bytes()));
+            if left.is_none() {
+                answered.forget();
+            }
+            answered.is_forgotten |= *is_running;
+            HandledMessage { channel: channel.clone(), request_id: request_id.clone(), answered }
+        };
+        let mut copies: Vec<_> = log.messages.iter().rev().take(limits.messages).map(copy).collect();
+        copies.reverse();
+        copies
+    }
+
     /// Notes that a message is going to be handled. Returns `false` if it is a repeat.
     pub(crate) fn begin(&self, channel: &ChannelName, request_id: &str) -> bool {
         let mut log = self.log.lock();
@@ -84,8 +115,8 @@ impl Answers {
     }
 
     /// Notes an answer to a message.
-    pub(crate) fn answer(&self, channel: &ChannelName, request_id: &str, text: &[u8], policy: DeliveryPolicy) {
-        self.log.lock().answer(channel, request_id, text, policy);
+    pub(crate) fn answer(&self, channel: &ChannelName, request_id: &str, kind: AnswerKind, text: &[u8]) {
+        self.log.lock().answer(channel, request_id, Answer { kind, text: Bytes::copy_from_slice(text) });
     }
 
     /// Notes that a message is handled to the end.
@@ -98,13 +129,32 @@ impl Answers {
         self.finished.notify_waiters();
     }
 
+    /// Notes that the handler of a message was cancelled: what it has done by then is not known.
+    pub(crate) fn cancel(&self, channel: &ChannelName, request_id: &str) {
+        let mut log = self.log.lock();
+        if let Some(at) = log.position(channel, request_id) {
+            log.messages[at].answered.is_forgotten = true;
+        }
+        drop(log);
+        self.finish(channel, request_id);
+    }
+
     /// Waits until a message is handled to the end. Cancel-safe.
     pub(crate) async fn finished(&self, channel: &ChannelName, request_id: &str) {
+        self.until(|log| !log.is_running(channel, request_id)).await;
+    }
+
+    /// Waits until no message is being handled. Cancel-safe.
+    pub(crate) async fn all_finished(&self) {
+        self.until(|log| log.messages.iter().all(|known| !known.is_running)).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&AnswerLog) -> bool) {
         loop {
             let mut finished = pin!(self.finished.notified());
             // Before the look: an end behind it is not missed.
             finished.as_mut().enable();
-            if !self.log.lock().is_running(channel, request_id) {
+            if holds(&self.log.lock()) {
                 return;
             }
             finished.await;
@@ -142,11 +192,23 @@ impl AnswerLog {
         self.report();
     }
 
-    fn answer(&mut self, channel: &ChannelName, request_id: &str, text: &[u8], policy: DeliveryPolicy) {
+    fn answer(&mut self, channel: &ChannelName, request_id: &str, answer: Answer) {
         let Some(at) = self.position(channel, request_id) else { return };
-        let answered = &mut self.messages[at].answered;
-        answered.answers.push(Answer { text: Bytes::copy_from_slice(text), policy });
-        self.bytes += text.len();
+        self.bytes += answer.text.len();
+        self.messages[at].answered.answers.push(answer);
+        self.trim();
+    }
+
+    fn restore(&mut self, channel: &ChannelName, request_id: &str, answered: Answered) {
+        // Not noted if its id is too long.
+        let Some(at) = self.position(channel, request_id) else { return };
+        self.bytes += answered.bytes();
+        (self.messages[at].answered, self.messages[at].is_running) = (answered, false);
+        self.trim();
+    }
+
+    /// Forgets the oldest answers over the limit.
+    fn trim(&mut self) {
         for known in &mut self.messages {
             if self.bytes <= MOST_BYTES {
                 break;
@@ -158,20 +220,6 @@ impl AnswerLog {
 
     fn report(&mut self) {
         self.charge.set(self.bytes + self.messages.len() * (size_of::<Handled>() + LONGEST_ID));
-    }
-}
-
-impl Answered {
-    fn bytes(&self) -> usize {
-        self.answers.iter().map(|answer| answer.text.len()).sum()
-    }
-
-    /// Forgets the answers. Returns their bytes.
-    fn forget(&mut self) -> usize {
-        let bytes = self.bytes();
-        self.is_forgotten |= !self.answers.is_empty();
-        self.answers = Vec::new();
-        bytes
     }
 }
 
@@ -207,7 +255,7 @@ mod tests {
                     continue;
                 }
                 if let Some(length) = answer {
-                    answers.answer(&room, &id, &vec![b'x'; length], DeliveryPolicy::CONTROL);
+                    answers.answer(&room, &id, AnswerKind::Reply, &vec![b'x'; length]);
                 }
                 answers.finish(&room, &id);
                 model.retain(|(known, _)| *known != number);
@@ -230,6 +278,24 @@ mod tests {
                 let sum: usize = log.messages.iter().map(|known| known.answered.bytes()).sum();
                 prop_assert!(log.bytes == sum && sum <= MOST_BYTES && log.messages.len() <= MOST);
             }
+            // A copy knows the same.
+            let restored = Answers::restore(&Arc::default(), answers.copy(CopyLimits::ALL));
+            for number in 0..400 {
+                let id = number.to_string();
+                let (kept, copied) = (answers.get(&room, &id), restored.get(&room, &id));
+                prop_assert_eq!((texts(&kept), kept.is_forgotten), (texts(&copied), copied.is_forgotten));
+            }
+            // A short one knows the newest, and their answers as far as there is room.
+            let short = answers.copy(CopyLimits::SHORT);
+            prop_assert_eq!(short.len(), model.len().min(32));
+            let mut left = Some(4096_usize);
+            for (copied, (number, length)) in short.iter().rev().zip(model.iter().rev()) {
+                prop_assert_eq!(&*copied.request_id, number.to_string());
+                left = left.and_then(|left| left.checked_sub(length.unwrap_or(0)));
+                let kept = length.filter(|_| left.is_some());
+                prop_assert_eq!(texts(&copied.answered), Vec::from_iter(kept));
+                prop_assert_eq!(copied.answered.is_forgotten, left.is_none() && length.is_some());
+            }
         }
     }
 
@@ -251,8 +317,20 @@ mod tests {
             assert!(answers.begin(&room, &id));
             answers.finish(&room, &id);
         }
-        answers.answer(&room, "slow", b"late", DeliveryPolicy::CONTROL);
+        answers.answer(&room, "slow", AnswerKind::Reply, b"late");
         assert_eq!((answers.begin(&room, "slow"), texts(&answers.get(&room, "slow"))), (false, vec![4]));
+    }
+
+    #[test]
+    fn the_answer_to_a_message_that_is_being_handled_or_was_cancelled_is_not_known_elsewhere() {
+        let (answers, room) = (Answers::new(&Arc::default()), channel("/a"));
+        assert!(answers.begin(&room, "running") && answers.begin(&room, "cancelled"));
+        answers.cancel(&room, "cancelled");
+        let restored = Answers::restore(&Arc::default(), answers.copy(CopyLimits::ALL));
+        for id in ["running", "cancelled"] {
+            assert!(!restored.begin(&room, id) && restored.get(&room, id).is_forgotten, "{id}");
+        }
+        assert!(!answers.get(&room, "running").is_forgotten && answers.get(&room, "cancelled").is_forgotten);
     }
 
     #[tokio::test]
@@ -265,8 +343,10 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, answers.all_finished()).await.is_err());
         answers.finish(&room, "1");
         waiting.await.expect("it ends");
+        answers.all_finished().await;
         answers.finished(&room, "unknown").await;
     }
 }

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock, Weak};
 
-use pondsocket_proto::channel::{Channel, ChannelLimits, Ring};
+use pondsocket_proto::channel::{Channel, ChannelLimits, Ring, SavedGhost};
 use pondsocket_proto::id::ChannelName;
 
 use crate::engine::history::{ChannelHistory, Histories, HistoryHub};
@@ -84,6 +84,16 @@ impl<L: Rules> Hub<L> {
         }
     }
 
+    /// Removes the ghosts that go on in the next server, and ends the grace of those that were not saved for it.
+    pub(crate) fn hand_over_ghosts(&self) {
+        self.end_ghosts(GraceEnd::Unsaved);
+        for channel in self.channels() {
+            for ghost in channel.end_ghosts(GraceEnd::Shutdown) {
+                self.ghost_ends.get().into_iter().for_each(|ends| ends.saved(&channel.name, &ghost));
+            }
+        }
+    }
+
     /// The live channel of this name.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<LiveChannel<L>>> {
         self.shard(name).lock().get(name).cloned()
@@ -154,18 +164,32 @@ impl<L: Rules> Hub<L> {
         channel
     }
 
-    /// Opens a channel without members whose history was begun by an earlier server. Returns `false` if there is one of this
-    /// name already, or it has nothing to keep.
-    pub(crate) fn restore(&self, name: &ChannelName, lobby: &Arc<L>, make: impl FnOnce(u64) -> Option<Ring>) -> bool {
-        let Some(ring) = make(self.histories.now()).filter(Ring::is_needed) else { return false };
-        // Held until the new channel is in the shard, with its history.
+    /// Opens a channel without connections that an earlier server had, with its history and its ghosts, which were saved `ago`
+    /// milliseconds ago. Returns `false` if there is a channel of this name already, or there is neither.
+    pub(crate) fn restore(
+        &self,
+        name: &ChannelName,
+        lobby: &Arc<L>,
+        make: impl FnOnce(u64) -> Option<Ring>,
+        (ghosts, ago): (Vec<SavedGhost>, u64),
+    ) -> bool {
+        let ring = make(self.histories.now());
+        if ring.is_none() && ghosts.is_empty() {
+            return false;
+        }
+        // Held until the new channel is in the shard, with its history and members.
         let mut shard = self.shard(name.as_str()).lock();
         if shard.contains_key(name.as_str()) {
             return false;
         }
-        let channel = self.create(name, lobby);
-        channel.restore(ring);
-        shard.insert(name.clone(), channel);
+        let (channel, has_members) = (self.create(name, lobby), !ghosts.is_empty());
+        channel.restore(ring, ghosts, ago);
+        shard.insert(name.clone(), Arc::clone(&channel));
+        drop(shard);
+        if has_members {
+            // It notifies the application.
+            channel.open();
+        }
         true
     }
 

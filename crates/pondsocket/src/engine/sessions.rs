@@ -9,7 +9,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::pin;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -17,11 +16,12 @@ use std::time::Duration;
 use pondsocket_proto::channel::{Progress, Proof};
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::position::{Epoch, Position};
-use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::engine::answers::Answers;
+use crate::engine::answers::{Answers, CopyLimits};
+use crate::engine::handled::HandledMessage;
+use crate::engine::session_key::SessionKey;
 use crate::engine::shared_sessions::{Found, Positions, SharedSessions};
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
@@ -29,57 +29,14 @@ use crate::limits::memory::Memory;
 /// The time in which the older connection of a session answers a ping, if its client is alive.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// The time that handlers have to finish before the ticket of their connection goes to another node, whose client waits for it.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The time for which the record of a connection is kept in the store. It is written again in time.
 const RECORD_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// The most channels of a ticket. A client could otherwise collect any number of them, with one connection after the other.
 const MOST_CHANNELS: usize = 1024;
-
-/// The key of a session: a part of its hash, because the key itself is a secret, and of any length.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct SessionKey([u8; 16]);
-
-impl SessionKey {
-    /// The key of a client with this user id, if it has one of its own: users cannot take sessions from each other.
-    pub(crate) fn of(key: &str, user: Option<&UserId>) -> SessionKey {
-        let user = user.map_or("", UserId::as_str);
-        // No user id has a control character in it.
-        let hash = Sha256::new().chain_update(user).chain_update([0]).chain_update(key).finalize();
-        SessionKey(std::array::from_fn(|at| hash[at]))
-    }
-
-    /// The key as text.
-    fn text(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn from_text(text: &str) -> Option<SessionKey> {
-        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
-        let bytes: Vec<u8> = (0..16).map(byte).collect::<Option<_>>()?;
-        (text.len() == 32).then(|| bytes.try_into().ok().map(SessionKey)).flatten()
-    }
-}
-
-impl fmt::Display for SessionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-/// A text that is not that of a [`SessionKey`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct InvalidKey;
-
-impl FromStr for SessionKey {
-    type Err = InvalidKey;
-
-    fn from_str(text: &str) -> Result<SessionKey, InvalidKey> {
-        // `from_str_radix` would accept a sign.
-        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-        number.map(|number| SessionKey(number.to_be_bytes())).ok_or(InvalidKey)
-    }
-}
 
 /// A connection, as its session needs it.
 pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
@@ -114,6 +71,8 @@ pub(crate) struct SavedSession {
     /// The time until the session is forgotten.
     pub(crate) expires_in: Duration,
     pub(crate) channels: Vec<(ChannelName, Progress)>,
+    /// The messages that were handled, the oldest first.
+    pub(crate) handled: Vec<HandledMessage>,
 }
 
 /// The session of one connection.
@@ -167,7 +126,7 @@ impl ConnectionSession {
     pub(crate) fn begin(&self, id: ConnectionId, user: &UserId, connection: Weak<dyn SessionConnection>) -> bool {
         let has_begun = self.sessions.begin(self.key, Entry::Live { id, connection });
         if has_begun {
-            self.sessions.follow(self.key, user, &self.positions());
+            self.sessions.follow(self.key, user, &self.positions(), self.known_answers());
         }
         has_begun
     }
@@ -237,8 +196,13 @@ impl ConnectionSession {
     }
 
     /// The messages of the session that were handled.
-    pub(crate) fn answers(&self, memory: &Arc<Memory>) -> Arc<Answers> {
-        Arc::clone(self.answers.get_or_init(|| Arc::new(Answers::new(memory))))
+    pub(crate) fn answers(&self) -> Arc<Answers> {
+        Arc::clone(self.answers.get_or_init(|| Arc::new(Answers::new(&self.sessions.memory))))
+    }
+
+    /// The messages of the session that were handled, if there are any.
+    fn known_answers(&self) -> Option<&Answers> {
+        self.answers.get().map(|answers| &**answers)
     }
 
     /// Uses up the position in a channel, whose history has this epoch: the client has joined it.
@@ -307,6 +271,8 @@ pub(crate) struct Sessions {
     /// The time between two pings of a connection, in milliseconds.
     interval: u64,
     most: usize,
+    /// Counts the answers that are kept.
+    memory: Arc<Memory>,
     table: Mutex<Table>,
     /// The sessions on all nodes, if the bus has a store.
     shared: OnceLock<SharedSessions>,
@@ -321,14 +287,27 @@ struct Table {
 
 #[derive(Debug)]
 enum Entry {
-    Live { id: ConnectionId, connection: Weak<dyn SessionConnection> },
-    Ended { ticket: Ticket, until: Instant },
+    Live {
+        id: ConnectionId,
+        connection: Weak<dyn SessionConnection>,
+    },
+    Ended {
+        ticket: Ticket,
+        until: Instant,
+        /// True if it is on its way into the store. A second copy there would be used a second time.
+        is_published: bool,
+    },
 }
 
 impl Sessions {
-    pub(crate) fn new(window: Duration, interval: Duration, most: usize) -> Sessions {
+    pub(crate) fn new(window: Duration, interval: Duration, most: usize, memory: Arc<Memory>) -> Sessions {
         let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        Sessions { window, interval, most, table: Mutex::new(Table::default()), shared: OnceLock::new() }
+        Sessions { window, interval, most, memory, table: Mutex::new(Table::default()), shared: OnceLock::new() }
+    }
+
+    /// The messages that an earlier server or another node has handled; `None` if there are none.
+    fn restore_answers(&self, handled: Vec<HandledMessage>) -> Option<Arc<Answers>> {
+        (!handled.is_empty()).then(|| Arc::new(Answers::restore(&self.memory, handled)))
     }
 
     /// Shares the sessions with other nodes. Called before the first connection.
@@ -350,7 +329,9 @@ impl Sessions {
         let ticket = match (self.take(key, user), self.shared.get()) {
             (Ok(None), Some(shared)) => match shared.take(&key.text(), user, self.window).await {
                 Found::Nothing => None,
-                Found::Ticket(user, channels) => Some(Ticket { user, channels, answers: None }),
+                Found::Ticket(user, channels, handled) => {
+                    Some(Ticket { user, channels, answers: self.restore_answers(handled) })
+                }
                 Found::Alive => return None,
             },
             (Ok(ticket), shared) => {
@@ -438,9 +419,9 @@ impl Sessions {
     }
 
     /// Keeps a record of the positions of a connection, for other nodes.
-    fn follow(&self, key: SessionKey, user: &UserId, positions: &Positions) {
+    fn follow(&self, key: SessionKey, user: &UserId, positions: &Positions, answers: Option<&Answers>) {
         if let Some(shared) = self.shared.get() {
-            shared.follow(&key.text(), user, positions, RECORD_TTL);
+            shared.follow(&key.text(), user, (positions, answers), RECORD_TTL);
         }
     }
 
@@ -459,17 +440,21 @@ impl Sessions {
             table.by_key.iter().filter_map(live).collect()
         };
         let moved = connections.iter().filter_map(|(key, connection)| {
-            Some((key, connection.user(), connection.session().filter(|_| connection.is_open())?.moved()?))
+            let session = connection.session().filter(|_| connection.is_open())?;
+            Some((key, connection.user(), session.moved()?, session.known_answers()))
         });
-        moved.take(most).map(|(key, user, positions)| self.follow(*key, user, &positions)).count()
+        moved.take(most).map(|(key, user, positions, answers)| self.follow(*key, user, &positions, answers)).count()
     }
 
     /// Moves the ticket of a session without a connection into the store, so that it is used once, on whichever node.
     fn publish(self: &Arc<Self>, key: SessionKey) {
         let Some(shared) = self.shared.get() else { return };
-        let table = self.table.lock();
-        let Some(Entry::Ended { ticket, until }) = table.by_key.get(&key) else { return };
-        let (user, channels, until) = (ticket.user.clone(), ticket.channels.clone(), *until);
+        let mut table = self.table.lock();
+        let Some(Entry::Ended { ticket, until, is_published }) = table.by_key.get_mut(&key) else { return };
+        if std::mem::replace(is_published, true) {
+            return;
+        }
+        let (Ticket { user, channels, answers }, until) = (ticket.clone(), *until);
         drop(table);
         let me = Arc::downgrade(self);
         let kept = Box::new(move || {
@@ -478,7 +463,7 @@ impl Sessions {
                 sessions.table.lock().remove_ended(key, until);
             }
         });
-        shared.keep(&key.text(), &user, &channels, until - Instant::now(), kept);
+        shared.keep(&key.text(), &user, (&channels, answers.as_deref()), until - Instant::now(), kept);
     }
 
     /// A client has come to another node with the key of a session, named by its record. If its connection here does not
@@ -494,13 +479,28 @@ impl Sessions {
             };
             if let Some(connection) = live {
                 if sessions.is_alive(&*connection).await {
-                    let positions = connection.session().map(ConnectionSession::positions).unwrap_or_default();
-                    return sessions.follow(key, connection.user(), &positions);
+                    let session = connection.session();
+                    let positions = session.map(ConnectionSession::positions).unwrap_or_default();
+                    let answers = session.and_then(ConnectionSession::known_answers);
+                    return sessions.follow(key, connection.user(), &positions, answers);
                 }
                 sessions.end_lost(&*connection).await;
             }
+            sessions.settle(key).await;
             sessions.publish(key);
         });
+    }
+
+    /// Waits for a moment until the messages of an ended connection are handled: their answers go along with its ticket.
+    async fn settle(&self, key: SessionKey) {
+        let answers = match self.table.lock().by_key.get(&key) {
+            Some(Entry::Ended { ticket, .. }) => ticket.answers.clone(),
+            _ => None,
+        };
+        if let Some(answers) = answers {
+            // An answer that comes later is lost: a repeat is told so.
+            let _ = timeout(SETTLE_TIMEOUT, answers.all_finished()).await;
+        }
     }
 
     /// The ticket of a connection that has not come about.
@@ -528,19 +528,22 @@ impl Sessions {
         }
     }
 
-    /// Copies of all sessions without a connection.
-    pub(crate) fn save(&self) -> Vec<SavedSession> {
-        let now = Instant::now();
-        let mut table = self.table.lock();
-        table.expire(now);
-        let save = |(key, entry): (&SessionKey, &Entry)| match entry {
-            Entry::Live { .. } => None,
-            Entry::Ended { ticket: Ticket { user, channels, .. }, until } => {
-                let (key, user, channels) = (*key, user.clone(), channels.clone());
-                Some(SavedSession { key, user, expires_in: *until - now, channels })
-            }
+    /// Passes a copy of each session without a connection on. One at a time, so that the memory is that of one session.
+    pub(crate) fn save<E>(&self, mut write: impl FnMut(&SavedSession) -> Result<(), E>) -> Result<(), E> {
+        let keys: Vec<SessionKey> = self.table.lock().by_key.keys().copied().collect();
+        keys.into_iter().filter_map(|key| self.saved(key)).try_for_each(|session| write(&session))
+    }
+
+    /// A copy of a session, if it has no connection.
+    fn saved(&self, key: SessionKey) -> Option<SavedSession> {
+        let table = self.table.lock();
+        let Some(Entry::Ended { ticket: Ticket { user, channels, answers }, until, .. }) = table.by_key.get(&key)
+        else {
+            return None;
         };
-        table.by_key.iter().filter_map(save).collect()
+        let expires_in = until.checked_duration_since(Instant::now())?;
+        let handled = answers.as_ref().map(|answers| answers.copy(CopyLimits::ALL)).unwrap_or_default();
+        Some(SavedSession { key, user: user.clone(), expires_in, channels: channels.clone(), handled })
     }
 
     /// Goes on with the sessions of an earlier server, as many as are allowed, except those that have begun here. They were
@@ -553,12 +556,11 @@ impl Sessions {
         saved.sort_unstable_by_key(|session| session.expires_in);
         saved.truncate(self.most.saturating_sub(table.by_key.len()));
         let restored = saved.len();
-        for SavedSession { key, user, expires_in, mut channels } in saved {
+        for SavedSession { key, user, expires_in, mut channels, handled } in saved {
             channels.truncate(MOST_CHANNELS);
             // The time may be from a file: a later end than that of a session which ends now would not be in order.
             let left = (expires_in - ago).min(self.window);
-            // Answers are not saved: what was handled ahead of a restart is handled again.
-            table.keep(key, Ticket { user, channels, answers: None }, now + left);
+            table.keep(key, Ticket { user, channels, answers: self.restore_answers(handled) }, now + left);
         }
         restored
     }
@@ -581,7 +583,7 @@ async fn changed(connection: &dyn SessionConnection, holds: impl Fn() -> bool) {
 impl Table {
     fn keep(&mut self, key: SessionKey, ticket: Ticket, until: Instant) {
         self.ends.push_back((until, key));
-        self.by_key.insert(key, Entry::Ended { ticket, until });
+        self.by_key.insert(key, Entry::Ended { ticket, until, is_published: false });
     }
 
     /// Removes the ticket that expires then.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  connection begins --> record: the node, and the positions        (written again while they move, within a rate)
-//!  connection ends   --> record: the positions, which are a ticket
+//!  connection ends   --> record: the positions, which are a ticket  (with the answers to the client's messages)
 //!  the next one, on any node: takes the record
 //!      a ticket           --> resumes there
 //!      of a living node   --> asks that node, which pings the client and ends a dead connection; then there is a ticket
@@ -20,10 +20,13 @@ use pondsocket_proto::cluster::NodeId;
 use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::position::Position;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::{BoxFuture, BusError};
+use crate::engine::answers::{Answers, CopyLimits};
+use crate::engine::handled::{HandledMessage, HandledRecord};
 
 /// The longest wait for the store when a client connects.
 const STORE_WAIT: Duration = Duration::from_millis(500);
@@ -43,6 +46,8 @@ pub(crate) trait SessionRecords: fmt::Debug + Send + Sync {
     fn take(&self, key: &str) -> BoxFuture<'static, Result<Option<Bytes>, BusError>>;
     /// Keeps a record, or removes it, behind the earlier calls. It does not wait; `kept` runs once the record is kept.
     fn put(&self, key: String, record: Option<Bytes>, ttl: Duration, kept: Option<Box<dyn FnOnce() + Send>>);
+    /// Returns `false` if so much waits to be written that further records should be short.
+    fn has_room(&self) -> bool;
     /// Asks a node to end the connection of a session, if its client does not answer. Returns `false` if the node is not alive.
     fn claim(&self, holder: &NodeId, key: &str) -> bool;
     /// This node.
@@ -65,8 +70,8 @@ pub(crate) struct SharedSessions {
 pub(crate) enum Found {
     /// Nothing, or nothing for this user.
     Nothing,
-    /// The positions of its last connection.
-    Ticket(UserId, Positions),
+    /// The positions of its last connection, and the messages that were handled.
+    Ticket(UserId, Positions, Vec<HandledMessage>),
     /// Its connection is alive on another node: the client is another one, with the same key.
     Alive,
 }
@@ -78,6 +83,9 @@ struct Record {
     user: Box<str>,
     /// The channels, each with the position up to which everything is proven, and the offset up to which it was sent.
     channels: Vec<(Box<str>, Position, u64)>,
+    /// The messages of the client that were handled. Nodes of an earlier version know none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    handled: Vec<Box<RawValue>>,
 }
 
 impl SharedSessions {
@@ -96,23 +104,31 @@ impl SharedSessions {
         format!("{}{key}", self.prefix)
     }
 
-    /// Keeps the positions of a connection that has ended. `kept` runs once that is done.
+    /// Keeps the ticket of a connection that has ended. `kept` runs once that is done.
     pub(crate) fn keep(
         &self,
         key: &str,
         user: &UserId,
-        channels: &Positions,
+        (channels, answers): (&Positions, Option<&Answers>),
         ttl: Duration,
         kept: Box<dyn FnOnce() + Send>,
     ) {
-        let record = Record::new(None, user, channels).encode();
+        let limits = if self.records.has_room() { CopyLimits::ALL } else { CopyLimits::SHORT };
+        let record = Record::new(None, user, channels, copy(answers, limits)).encode();
         self.records.put(self.key(key), Some(record), ttl, Some(kept));
     }
 
-    /// Notes the positions of a connection of this node.
-    pub(crate) fn follow(&self, key: &str, user: &UserId, channels: &Positions, ttl: Duration) {
+    /// Notes the positions of a connection of this node, and the last messages that were handled.
+    pub(crate) fn follow(
+        &self,
+        key: &str,
+        user: &UserId,
+        (channels, answers): (&Positions, Option<&Answers>),
+        ttl: Duration,
+    ) {
         let NodeId { name, incarnation } = self.records.me();
-        let record = Record::new(Some((name.as_ref().into(), incarnation)), user, channels).encode();
+        let node = Some((name.as_ref().into(), incarnation));
+        let record = Record::new(node, user, channels, copy(answers, CopyLimits::SHORT)).encode();
         self.records.put(self.key(key), Some(record), ttl, None);
     }
 
@@ -165,12 +181,17 @@ impl SharedSessions {
     }
 }
 
+fn copy(answers: Option<&Answers>, limits: CopyLimits) -> Vec<HandledMessage> {
+    answers.map(|answers| answers.copy(limits)).unwrap_or_default()
+}
+
 impl Record {
-    fn new(node: Option<(Box<str>, u64)>, user: &UserId, channels: &Positions) -> Record {
+    fn new(node: Option<(Box<str>, u64)>, user: &UserId, channels: &Positions, handled: Vec<HandledMessage>) -> Record {
         let position = |(name, Progress { epoch, proven, sent }): &(ChannelName, Progress)| {
             (name.as_str().into(), Position { epoch: *epoch, offset: *proven }, *sent)
         };
-        Record { node, user: user.as_str().into(), channels: channels.iter().map(position).collect() }
+        let handled = handled.iter().filter_map(|message| to_raw_value(&message.record()).ok()).collect();
+        Record { node, user: user.as_str().into(), channels: channels.iter().map(position).collect(), handled }
     }
 
     fn encode(&self) -> Bytes {
@@ -190,6 +211,11 @@ impl Record {
             let sent = if is_older { u64::MAX } else { sent };
             Some((ChannelName::new(&name, MAX_NAME).ok()?, Progress { epoch, proven: offset, sent }))
         };
-        Found::Ticket(user, self.channels.into_iter().filter_map(progress).collect())
+        let handled = |text: Box<RawValue>| {
+            let record: HandledRecord<'_> = serde_json::from_str(text.get()).ok()?;
+            HandledMessage::from_record(&record, MAX_NAME)
+        };
+        let positions = self.channels.into_iter().filter_map(progress).collect();
+        Found::Ticket(user, positions, self.handled.into_iter().filter_map(handled).collect())
     }
 }

@@ -81,6 +81,25 @@ impl Rules for LobbyInner {
     }
 }
 
+impl LobbyInner {
+    /// The policy of a message of an earlier server, by the handlers that there are now: those of that server may have been
+    /// others.
+    pub(crate) fn policy_of(&self, text: &[u8]) -> DeliveryPolicy {
+        match serde_json::from_slice::<EventOf<'_>>(text) {
+            Ok(EventOf { event }) => self.delivery_policy(&event),
+            // Filtered, and by that blocked: a message that cannot be read is sent to nobody.
+            Err(_) => DeliveryPolicy { filtered: true, ..DeliveryPolicy::BROADCAST },
+        }
+    }
+}
+
+/// The event of a message.
+#[derive(Deserialize)]
+struct EventOf<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+}
+
 /// A message of this server, parsed from the text in the queue. The queue holds text only, so that unfiltered messages
 /// cost no parsing and no second form.
 #[derive(Deserialize)]

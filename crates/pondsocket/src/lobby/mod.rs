@@ -237,7 +237,8 @@ impl Lobby {
     /// In a cluster the user may join on any node. Users of a node that has stopped or died are shown for the grace as well
     /// (docs/cluster.md, Presence grace). The time counts for other nodes from the opening of a channel on them.
     ///
-    /// A shutdown does not wait for ghosts: their leave handlers run at its end. A later call replaces the time, for
+    /// A shutdown does not wait for ghosts: their leave handlers run at its end. With a
+    /// [`history_file`](crate::Options#structfield.history_file) they go on in the next server instead. A later call replaces the time, for
     /// connections that are lost from then on. The number of ghosts is limited:
     /// [`Options::max_ghosts`](crate::Options::max_ghosts).
     ///

@@ -15,7 +15,7 @@ use crate::context::LeaveReason;
 use crate::endpoint::{EndpointInner, Leave, Live};
 use crate::engine::live::AtOnce;
 use crate::engine::shared_sessions::SharedSessions;
-use crate::metrics::Limit;
+use crate::metrics::{GraceEvent, Limit};
 use crate::user::User;
 
 /// An endpoint, as this server's node sees it. The reference is weak, because the endpoint holds the node.
@@ -30,7 +30,7 @@ impl Host for EndpointHost {
             // A channel that has just closed has no members that could receive the changes.
             let moved = live.change(AtOnce, |channel| channel.apply_remote(changes)).unwrap_or_default();
             for ghost in moved {
-                endpoint.note_moved(channel.as_str(), &ghost);
+                endpoint.note_gone_on(channel.as_str(), &ghost, GraceEvent::Moved);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The restart of a server: the file in which histories and sessions outlive it.
+//! The restart of a server: the file in which histories, members in their presence grace and sessions outlive it.
 //!
 //! ```text
 //!  start -> claim: note the owner, read the file, delete it
@@ -9,6 +9,9 @@
 //! A file is used once, and only by the server that follows the one that has written it. Otherwise one position could stand
 //! for two messages, or messages of a server in between would be missing without a word. Therefore each server notes at its
 //! start that it is the owner; one that ends later than the next one has started writes nothing.
+//!
+//! A ghost leaves on one server only. Once it is copied for the file its grace has no end on this server any more. If the file
+//! is written the ghosts are dropped here, otherwise their leave handlers run here.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -20,7 +23,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::engine::history_file::{FileError, HistoryWriter, Saved, SavedEndpoint, Written, read};
+use crate::engine::history_file::{
+    FileError, HistoryWriter, ReadLimits, Saved, SavedChannel, SavedEndpoint, Written, read,
+};
 use crate::engine::ids;
 use crate::engine::sync::Mutex;
 use crate::options::Options;
@@ -31,8 +36,8 @@ pub(crate) struct Restart {
     path: PathBuf,
     /// The age from which a file is ignored.
     window: Duration,
-    /// The most bytes of messages that are read.
-    most: usize,
+    /// The most bytes that are read.
+    limits: ReadLimits,
     /// The name of this server as the owner of the file.
     owner: String,
     endpoints: Mutex<Vec<Weak<dyn RestartedEndpoint>>>,
@@ -46,19 +51,22 @@ pub(crate) struct Restart {
 pub(crate) trait RestartedEndpoint: Send + Sync + fmt::Debug {
     /// The pattern of its path.
     fn path(&self) -> &str;
-    /// Writes its histories and sessions, those that were used last first.
+    /// Writes its histories, ghosts and sessions, those that were used last first.
     fn save(&self, out: &mut HistoryWriter<'_>) -> io::Result<()>;
-    /// Goes on with histories and sessions that were saved so long ago.
+    /// Goes on with what was saved so long ago.
     fn restore(&self, saved: SavedEndpoint, ago: Duration) -> Restored;
+    /// Ends the presence grace of all members: of those that were saved without a leave, if the file is written.
+    fn end_ghosts(&self, are_saved: bool);
 }
 
-/// The number of histories and sessions that go on, and of histories that do not.
+/// The number of histories, members and sessions that go on, and of histories and members that do not.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Restored {
     pub(crate) channels: usize,
     pub(crate) messages: usize,
+    pub(crate) ghosts: usize,
     pub(crate) sessions: usize,
-    /// Histories that have expired, or whose lobby or stamp is gone.
+    /// Histories that have expired, and histories and members whose lobby or stamp is gone.
     pub(crate) left_out: usize,
 }
 
@@ -90,7 +98,8 @@ impl Restart {
         Some(Box::new(Restart {
             path,
             window: options.resume_window,
-            most: options.history_bytes,
+            // Answers count towards the limit of all memory once they are restored.
+            limits: ReadLimits { messages: options.history_bytes, answers: options.memory_limit / 4 },
             owner: format!("{:032x}", ids::fresh()),
             endpoints: Mutex::default(),
             claim: OnceLock::new(),
@@ -125,7 +134,7 @@ impl Restart {
 
     fn take_file(&self) -> Option<Saved> {
         let path = self.path.display();
-        let saved = match take(&self.path, self.most) {
+        let mut saved = match take(&self.path, self.limits) {
             Ok(saved) => saved?,
             Err(error) => {
                 tracing::warn!(target: "pondsocket::server", %path, %error, "history file refused");
@@ -135,8 +144,8 @@ impl Restart {
         // A clock that was set back makes a file younger than it is, and never older.
         let age = SystemTime::now().duration_since(saved.written).unwrap_or_default();
         if age > self.window {
-            tracing::warn!(target: "pondsocket::server", %path, ?age, "history file ignored: it is too old");
-            return None;
+            tracing::warn!(target: "pondsocket::server", %path, ?age, "histories ignored: the file is too old");
+            saved.keep_ghosts();
         }
         Some(saved)
     }
@@ -151,27 +160,29 @@ impl Restart {
             let mut all = Restored::default();
             for saved in saved.endpoints {
                 let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.path() == &*saved.path) else {
-                    all.left_out += saved.channels.len();
+                    let left_out = |channel: &SavedChannel| usize::from(channel.ring.is_some()) + channel.ghosts.len();
+                    all.left_out += saved.channels.iter().map(left_out).sum::<usize>();
                     continue;
                 };
-                let Restored { channels, messages, sessions, left_out } = endpoint.restore(saved, ago);
+                let Restored { channels, messages, ghosts, sessions, left_out } = endpoint.restore(saved, ago);
                 all.channels += channels;
                 all.messages += messages;
+                all.ghosts += ghosts;
                 all.sessions += sessions;
                 all.left_out += left_out;
             }
-            let Restored { channels, messages, sessions, left_out } = all;
-            tracing::info!(target: "pondsocket::server", path = %self.path.display(), channels, messages, sessions, left_out, ?ago, "histories restored");
+            let Restored { channels, messages, ghosts, sessions, left_out } = all;
+            tracing::info!(target: "pondsocket::server", path = %self.path.display(), channels, messages, ghosts, sessions, left_out, ?ago, "histories restored");
         });
     }
 
-    /// Writes the file, once, and waits for it until the deadline. On a thread of its own: a disk that hangs holds up neither
-    /// the shutdown nor the end of the runtime.
+    /// Writes the file, once, ends the presence grace of all members, and waits for both until the deadline. On a thread of its
+    /// own: a disk that hangs holds up neither the shutdown nor the end of the runtime.
     pub(crate) async fn write(&self, deadline: Instant) {
         // What nobody has asked for yet may be asked for after the next start.
         self.restore();
         if !self.claimed().is_owner {
-            return;
+            return self.endpoints().iter().for_each(|endpoint| endpoint.end_ghosts(false));
         }
         let mut written = self.written.get_or_init(|| self.start_writing()).clone();
         // An error means that the thread has panicked, which is no reason to wait.
@@ -186,10 +197,12 @@ impl Restart {
         let write = move || {
             let start = Instant::now();
             let outcome = write_file(&path, &owner, &endpoints);
+            let are_saved = matches!(outcome, Ok(Some(_)));
+            endpoints.iter().for_each(|endpoint| endpoint.end_ghosts(are_saved));
             let (path, took) = (path.display(), start.elapsed());
             match outcome {
-                Ok(Some(Written { channels, messages, sessions, bytes })) => {
-                    tracing::info!(target: "pondsocket::server", %path, channels, messages, sessions, bytes, ?took, "histories written");
+                Ok(Some(Written { channels, messages, ghosts, sessions, bytes })) => {
+                    tracing::info!(target: "pondsocket::server", %path, channels, messages, ghosts, sessions, bytes, ?took, "histories written");
                 }
                 Ok(None) => {
                     tracing::warn!(target: "pondsocket::server", %path, "histories are not written: another server has started with the same file");
@@ -202,6 +215,7 @@ impl Restart {
         };
         if let Err(error) = std::thread::Builder::new().name("pondsocket-histories".to_owned()).spawn(write) {
             // The sender is dropped with the closure, which ends the wait.
+            self.endpoints().iter().for_each(|endpoint| endpoint.end_ghosts(false));
             tracing::error!(target: "pondsocket::server", path = %self.path.display(), %error, "histories are not written");
         }
         written
@@ -215,7 +229,7 @@ impl Restart {
 }
 
 /// Reads a file and deletes it. `None` if there is none.
-fn take(path: &Path, most: usize) -> Result<Option<Saved>, Refusal> {
+fn take(path: &Path, limits: ReadLimits) -> Result<Option<Saved>, Refusal> {
     // Before it is opened, which could wait for ever if it is a pipe.
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -230,7 +244,7 @@ fn take(path: &Path, most: usize) -> Result<Option<Saved>, Refusal> {
         return Err(Refusal::Writable);
     }
     let file = File::open(path).map_err(|error| Refusal::File(FileError::Io(error)))?;
-    let saved = read(&mut BufReader::new(file), most).map_err(Refusal::File)?;
+    let saved = read(&mut BufReader::new(file), limits).map_err(Refusal::File)?;
     // Of several servers that read it, the one that deletes it uses it.
     fs::remove_file(path).and_then(|()| sync_directory(path)).map_err(Refusal::NotDeleted)?;
     Ok(Some(saved))
@@ -244,19 +258,21 @@ fn write_file(path: &Path, owner: &str, endpoints: &[Arc<dyn RestartedEndpoint>]
     }
     let temporary = with_suffix(path, ".new");
     remove_if_there(&temporary)?;
-    let replaced = write_to(&temporary, endpoints).and_then(|written| {
-        fs::rename(&temporary, path)?;
-        sync_directory(path)?;
-        Ok(written)
-    });
+    let replaced = write_to(&temporary, endpoints).and_then(|written| fs::rename(&temporary, path).map(|()| written));
     let written = replaced.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    // A file that may not last is none: its members leave here.
+    sync_directory(path).inspect_err(|_| drop(fs::remove_file(path)))?;
     // A server that has started meanwhile has noted itself before it looked for the file. So either it is seen here, or it has
     // found the file.
     if !is_owner() {
-        remove_if_there(path)?;
-        return Ok(None);
+        return match fs::remove_file(path) {
+            // It goes on with the file, and with its members.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(written)),
+            removed => removed.map(|()| None),
+        };
     }
-    remove_if_there(&owner_path(path))?;
+    // The file is written in any case, and the next server replaces the note.
+    let _ = remove_if_there(&owner_path(path));
     Ok(Some(written))
 }
 
@@ -345,6 +361,8 @@ mod tests {
         fn restore(&self, _saved: SavedEndpoint, _ago: Duration) -> Restored {
             Restored::default()
         }
+
+        fn end_ghosts(&self, _are_saved: bool) {}
     }
 
     #[tokio::test]

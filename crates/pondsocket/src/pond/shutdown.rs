@@ -144,7 +144,7 @@ impl PondSocket {
     /// A server that is mounted in another shuts down like this too: hosts do not wait for WebSockets. See
     /// [`service`](Self::service).
     ///
-    /// With a [`history_file`](crate::Options#structfield.history_file) the histories and sessions are written at the end. That
+    /// With a [`history_file`](crate::Options#structfield.history_file) the histories, sessions and members are written at the end. That
     /// may take until the deadline, or 5 s after it.
     ///
     /// Cancel-safe: a further call continues the shutdown, and its report counts the clients that were left. The close
@@ -170,8 +170,10 @@ impl PondSocket {
             self.close_all(&closure, how.spread.of(all).min(how.timeout / 2)).await;
             // Connections first: their last handlers can still remove members, whose leave handlers count below.
             drain.connections.empty().await;
-            // Nobody comes back to this server. Their leave handlers count below.
-            self.end_ghosts();
+            // Nobody comes back to this server. Their leave handlers count below. With a file they go on in the next server.
+            if self.common.restart.is_none() {
+                self.end_ghosts();
+            }
             drain.handlers.empty().await;
         });
         let (mut cut, mut abandoned) = (0, 0);
@@ -184,11 +186,15 @@ impl PondSocket {
             // application code blocks.
             let _ = timeout_at(deadline + Duration::from_secs(1), drain.connections.empty()).await;
             // Nothing waits for these handlers any more; they run until `handler_timeout`.
-            self.end_ghosts();
+            if self.common.restart.is_none() {
+                self.end_ghosts();
+            }
         }
         // Behind the last connection, which leaves its session then, and the last handler.
         if let Some(restart) = &self.common.restart {
             restart.write(deadline.max(Instant::now() + MIN_WRITE)).await;
+            // The leave handlers of members that do not go on, where the file could not be written.
+            let _ = timeout_at(deadline, drain.handlers.empty()).await;
         }
         // Last, so that other nodes receive the leaves of this server's users. The node gets a minimum of time also
         // after the deadline: without its last messages other nodes keep this one's users until its lease has expired.

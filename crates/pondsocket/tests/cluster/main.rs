@@ -12,6 +12,7 @@ mod messages;
 mod operations;
 mod operator;
 mod presence;
+mod repeats;
 mod sessions;
 
 use std::sync::Arc;

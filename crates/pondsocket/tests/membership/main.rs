@@ -8,6 +8,7 @@ mod leaves;
 mod members;
 mod pending;
 mod repeats;
+mod restarted_members;
 mod restarts;
 mod sessions;
 

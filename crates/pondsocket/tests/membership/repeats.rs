@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, Error, EventContext, History, JoinContext, Joined, Options, PondSocket,
-    Result,
+    Connected, ConnectionContext, Endpoint, Error, EventContext, History, JoinContext, Joined, Lobby, Options,
+    Outgoing, OutgoingContext, PondSocket, Result, Shutdown,
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use testkit::{Peer, Recorder, eventually, serve};
 use tokio::sync::Semaphore;
 
@@ -19,6 +20,7 @@ const KEY: &str = "6f1e6b1c-session-of-bob";
 struct Shop {
     pond: PondSocket,
     endpoint: Endpoint,
+    lobby: Lobby,
     counted: Recorder,
     /// The number of orders that were handled.
     orders: Arc<AtomicUsize>,
@@ -70,7 +72,7 @@ fn shop_with(options: Options) -> Shop {
         let number = number();
         async move { ctx.reply("ordered", &json!({ "number": number, "filler": "x".repeat(34 << 10) })) }
     });
-    Shop { pond, endpoint, counted, orders, release }
+    Shop { pond, endpoint, lobby, counted, orders, release }
 }
 
 fn shop() -> Shop {
@@ -229,4 +231,93 @@ async fn a_session_that_has_ended_knows_no_messages() {
     eventually("it is closed", || shop.endpoint.connections().is_empty()).await;
     let mut client = bob(address).await;
     assert_eq!(ask(&mut client, "order", "a").await["payload"], json!({ "number": 3 }));
+}
+
+/// The next of several servers with one file.
+fn next_shop(folder: &TempDir) -> Shop {
+    shop_with(Options::default().history_file(folder.path().join("histories")))
+}
+
+/// Stops a server. Its client answers the close frame.
+async fn stop(shop: &Shop, peer: Option<Peer>, within: Duration) {
+    let pond = shop.pond.clone();
+    let stop = tokio::spawn(async move { pond.shutdown(Shutdown::within(within).for_restart()).await });
+    if let Some(mut peer) = peer {
+        peer.closed().await;
+        assert_eq!(peer.frame().await, None);
+    }
+    stop.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn repeats_are_answered_by_the_next_server_as_by_the_one_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shop = next_shop(&folder);
+    let (_server, address) = serve(&shop.pond).await;
+    let mut client = bob(address).await;
+    let (first, second) = (ask(&mut client, "order", "a").await, ask(&mut client, "fail", "b").await);
+    send(&mut client, "shout", "c").await;
+    let position = client.next().await["requestId"].clone();
+    stop(&shop, Some(client), Duration::from_secs(10)).await;
+
+    let shop = next_shop(&folder);
+    let (_server, address) = serve(&shop.pond).await;
+    let mut client = bob_with(address, "/", json!({ "$resume": position })).await;
+    assert_eq!(ask(&mut client, "fail", "b").await, second);
+    assert_eq!(ask(&mut client, "order", "a").await, first);
+    send(&mut client, "shout", "c").await;
+    assert_eq!(ask(&mut client, "order", "d").await["payload"], json!({ "number": 1 }), "the first one of this server");
+    assert_eq!((shop.orders(), shop.counted.of("message_repeated").len()), (1, 3));
+    // They go on over any number of servers, also those that the client does not connect to.
+    stop(&shop, Some(client), Duration::from_secs(10)).await;
+    stop(&next_shop(&folder), None, Duration::from_secs(10)).await;
+    let shop = next_shop(&folder);
+    let (_server, address) = serve(&shop.pond).await;
+    let mut client = bob(address).await;
+    assert_eq!(ask(&mut client, "order", "a").await, first);
+    assert_eq!(shop.orders(), 0);
+}
+
+#[tokio::test]
+async fn the_next_server_says_so_if_the_answer_to_a_repeat_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shop = next_shop(&folder);
+    let (_server, address) = serve(&shop.pond).await;
+    let mut client = bob(address).await;
+    ask(&mut client, "large", "a").await;
+    let second = ask(&mut client, "large", "b").await;
+    send(&mut client, "slow", "c").await;
+    eventually("it is handled", || shop.orders() == 3).await;
+    // The handler does not finish, and is cancelled.
+    stop(&shop, None, Duration::ZERO).await;
+    drop(client);
+
+    let shop = next_shop(&folder);
+    let (_server, address) = serve(&shop.pond).await;
+    let mut client = bob(address).await;
+    for (event, id) in [("large", "a"), ("slow", "c")] {
+        let answer = ask(&mut client, event, id).await;
+        assert_eq!((&answer["event"], &answer["payload"]["code"]), (&json!("INTERNAL_ERROR"), &json!(410)), "{id}");
+    }
+    assert_eq!(ask(&mut client, "large", "b").await, second);
+    assert_eq!(shop.orders(), 0);
+}
+
+#[tokio::test]
+async fn outgoing_handlers_of_the_next_server_decide_about_replies_and_not_about_errors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shop = next_shop(&folder);
+    let (_server, address) = serve(&shop.pond).await;
+    let mut client = bob(address).await;
+    ask(&mut client, "order", "a").await;
+    let second = ask(&mut client, "fail", "b").await;
+    stop(&shop, Some(client), Duration::from_secs(10)).await;
+
+    let shop = next_shop(&folder);
+    shop.lobby.on_outgoing(":any", |_: &OutgoingContext| Outgoing::replace(&json!({ "number": 0 })));
+    let (_server, address) = serve(&shop.pond).await;
+    let mut client = bob(address).await;
+    assert_eq!(ask(&mut client, "order", "a").await["payload"], json!({ "number": 0 }));
+    assert_eq!(ask(&mut client, "fail", "b").await, second);
+    assert_eq!(shop.orders(), 0);
 }

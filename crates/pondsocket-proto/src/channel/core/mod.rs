@@ -9,12 +9,14 @@ use crate::id::{ChannelName, ConnectionId, UserId};
 
 #[cfg(test)]
 mod fixture;
+mod ghosts;
 mod history;
 mod membership;
 mod messages;
 mod presence;
 mod shared;
 
+pub use ghosts::SavedGhost;
 pub use history::{CatchUp, CatchUpLimits};
 pub use membership::{Accepted, Join, Removal, Step};
 pub use messages::{LocalTarget, Published};

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::engine::sync::Mutex;
 /// The most records that wait to be written. A further one is not written: the next one of its session is.
 const MAX_QUEUED: usize = 10_000;
 
+/// The bytes of waiting records from which on further ones are short.
+const MANY_BYTES: usize = 16 * 1024 * 1024;
+
 /// The most records that are written at a time.
 const BATCH: usize = 64;
 
@@ -34,6 +38,8 @@ const FOLLOWED: usize = 2000;
 #[derive(Debug, Default)]
 pub(super) struct RecordQueue {
     queue: Mutex<VecDeque<QueuedRecord>>,
+    /// The bytes of the records in the queue. Changed under its lock.
+    bytes: AtomicUsize,
     queued: Notify,
 }
 
@@ -96,10 +102,15 @@ impl SessionRecords for NodeRecords {
         let Some(node) = self.0.upgrade() else { return };
         let mut queue = node.records.queue.lock();
         if queue.len() < MAX_QUEUED {
+            node.records.bytes.fetch_add(record.as_ref().map_or(0, Bytes::len), Ordering::Relaxed);
             queue.push_back(QueuedRecord { key, record, ttl, kept });
             drop(queue);
             node.records.queued.notify_one();
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.upgrade().is_some_and(|node| node.records.bytes.load(Ordering::Relaxed) < MANY_BYTES)
     }
 
     fn claim(&self, holder: &NodeId, key: &str) -> bool {
@@ -124,7 +135,10 @@ impl RecordQueue {
             && let Some(next) = queue.front()
             && keys.insert(next.key.clone())
         {
-            batch.extend(queue.pop_front());
+            let next = queue.pop_front();
+            let bytes = next.as_ref().and_then(|next| next.record.as_ref()).map_or(0, Bytes::len);
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            batch.extend(next);
         }
         batch
     }

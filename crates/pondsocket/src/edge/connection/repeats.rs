@@ -11,13 +11,14 @@ use super::running::{HandlerTask, Repeat, TaskKind};
 use super::session::Session;
 use super::subscription::SubscriptionId;
 use crate::context::{ChannelMembership, EventMessage};
-use crate::engine::answers::{Answer, Answered, Answers};
+use crate::engine::answers::Answers;
+use crate::engine::handled::{Answer, AnswerKind, Answered};
 
 impl Session {
     /// The answers that are kept for the messages of a channel, if its client may send them again.
     pub(super) fn answers(&self, id: SubscriptionId) -> Option<Arc<Answers>> {
         let session = self.handle.session.as_ref()?;
-        self.subscriptions.get(id)?.resumes.then(|| session.answers(&self.endpoint.common.memory))
+        self.subscriptions.get(id)?.resumes.then(|| session.answers())
     }
 
     /// Waits until the message is handled to the end, which may be by the connection before this one.
@@ -46,9 +47,14 @@ impl Session {
             let mut text = Vec::new();
             let message = "handled before, and the answer is not kept any more";
             server::internal_error(&mut text, request_id, &ErrorPayload { code: 410, message, details: None, channel });
-            answers.push(Answer { text: text.into(), policy: DeliveryPolicy::CONTROL });
+            answers.push(Answer { kind: AnswerKind::Error, text: text.into() });
         }
-        for Answer { text, policy } in answers {
+        for Answer { kind, text } in answers {
+            let policy = match kind {
+                // The handlers that there are now decide: the answer may be of an earlier server.
+                AnswerKind::Reply => live.lobby.policy_of(&text),
+                AnswerKind::Error => DeliveryPolicy::CONTROL,
+            };
             // An error means that the client is no member any more, or reads so slowly that the channel takes no more for it:
             // then it may repeat the message once more.
             let _ = live.reply(&mut self.changed, &self.handle, *slot, &text, policy);

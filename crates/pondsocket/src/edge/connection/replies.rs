@@ -9,6 +9,7 @@ use tracing::Level;
 
 use super::session::{Session, fresh_request_id};
 use crate::context::Call;
+use crate::engine::handled::AnswerKind;
 use crate::error::Error;
 use crate::failure::{Around, backtrace, chain};
 
@@ -154,7 +155,7 @@ impl Session {
     fn answer(&mut self, call: &Call, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);
-        call.keep_answer(&text, DeliveryPolicy::CONTROL);
+        call.keep_answer(AnswerKind::Error, &text);
         // An error means that the client is no member any more.
         let _ = call.channel.reply(&mut self.changed, &self.handle, call.slot, &text, DeliveryPolicy::CONTROL);
     }

@@ -464,8 +464,7 @@ impl Session {
         let running = self.running.len();
         for handler in self.running.drain(..) {
             if let TaskKind::Event { call, .. } = &handler.task.kind {
-                // Repeats of the message do not wait for it.
-                call.finish_answers();
+                call.cancel_answers();
             }
         }
         self.waiting_for_handler = None;

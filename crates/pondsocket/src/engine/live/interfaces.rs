@@ -73,6 +73,8 @@ pub(crate) trait Rules: Send + Sync + 'static {
 pub(crate) trait GhostEnds<L: Rules>: Send + Sync {
     /// Notes that the presence grace of a member has ended, and it has left the channel.
     fn expired(&self, channel: &ChannelName, lobby: &Arc<L>, departure: Departure);
+    /// Notes that a ghost goes on in the next server.
+    fn saved(&self, channel: &ChannelName, ghost: &Departure);
 }
 
 /// The decisions about one filtered message, for each recipient.

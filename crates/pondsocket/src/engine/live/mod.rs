@@ -29,8 +29,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pondsocket_proto::channel::{
-    Channel, ChannelLimits, DeliveryPolicy, Departure, NotMember, Recipients, Refused, ResumeRequest, Ring, SavedRing,
-    Slot,
+    Channel, ChannelLimits, DeliveryPolicy, Departure, NotMember, Recipients, Refused, ResumeRequest, Ring, SavedGhost,
+    SavedRing, Slot,
 };
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::position::{Epoch, Position};
@@ -83,6 +83,8 @@ pub(crate) enum GraceEnd {
     All,
     /// All, because the server shuts down: other nodes take them over.
     Shutdown,
+    /// Those that were not saved for the next server.
+    Unsaved,
 }
 
 /// A channel with members, or with a first one that is joining.
@@ -419,6 +421,7 @@ impl<L: Rules> LiveChannel<L> {
             let some = self.change(AtOnce, |channel| match which {
                 GraceEnd::Due | GraceEnd::All => channel.expire_ghosts(now, GHOSTS_PER_TURN),
                 GraceEnd::Shutdown => channel.abandon_ghosts(GHOSTS_PER_TURN),
+                GraceEnd::Unsaved => channel.end_unsaved_ghosts(GHOSTS_PER_TURN),
             });
             gone.extend(some.unwrap_or_default());
             if gone.len() - before < GHOSTS_PER_TURN {
@@ -464,22 +467,35 @@ impl<L: Rules> LiveChannel<L> {
         self.read(|channel| channel.history().map(|history| history.position().epoch))
     }
 
-    /// Goes on with the history of an earlier server, if this channel keeps one of its own.
-    pub(crate) fn restore(&self, history: Ring) {
+    /// Goes on with the history of an earlier server, if this channel keeps one of its own, and with its ghosts, which were
+    /// saved `ago` milliseconds ago. Those over the limit of ghosts leave soon.
+    pub(crate) fn restore(&self, history: Option<Ring>, ghosts: Vec<SavedGhost>, ago: u64) {
         let mut core = self.core.lock();
         let is_shared = core.channel.shares_history();
-        if let Some(ring) = core.channel.history_mut().filter(|_| !is_shared) {
+        if let (Some(ring), Some(history)) = (core.channel.history_mut().filter(|_| !is_shared), history) {
             *ring = history;
+        }
+        if !ghosts.is_empty() {
+            // The task ends the grace, also where no channel keeps a history.
+            self.histories.start();
+        }
+        let now = self.histories.now();
+        for ghost in ghosts {
+            let left = if self.histories.has_room_for_ghost() { ghost.left.saturating_sub(ago) } else { 0 };
+            core.channel.restore_ghost(ghost, now.saturating_add(left));
+            core.report();
         }
         core.report();
     }
 
-    /// A copy of the history, if somebody may need it. A history that nodes share is in the store of the bus.
-    pub(crate) fn save(&self) -> Option<SavedRing> {
+    /// A copy of the history, if somebody may need it, and of the ghosts, which are for the next server alone from now on. A
+    /// history that nodes share is in the store of the bus.
+    pub(crate) fn save(&self, largest_ghost: usize) -> (Option<SavedRing>, Vec<SavedGhost>) {
         let mut core = self.core.lock();
         core.advance_history();
         let is_shared = core.channel.shares_history();
-        core.channel.history().filter(|history| history.is_needed() && !is_shared).map(Ring::save)
+        let ring = core.channel.history().filter(|history| history.is_needed() && !is_shared).map(Ring::save);
+        (ring, core.channel.save_ghosts(self.histories.now(), largest_ghost))
     }
 
     /// The texts of the last messages that are kept, the oldest first.
