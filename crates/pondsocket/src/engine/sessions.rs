@@ -89,7 +89,7 @@ pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
     fn user(&self) -> &UserId;
     /// Its session; `None` if it has none.
     fn session(&self) -> Option<&ConnectionSession>;
-    /// Pings the client, and returns the number of the ping. `None` for an event stream, whose client answers nothing.
+    /// Pings the client, and returns the number of the ping. `None` if an answer would prove nothing.
     fn probe(&self) -> Option<u32>;
     /// Returns `true` if the client has answered a ping.
     fn has_answered(&self, number: u32) -> bool;
@@ -214,9 +214,9 @@ impl ConnectionSession {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The time between two pings, in milliseconds.
-    pub(crate) fn interval(&self) -> u64 {
-        self.sessions.interval
+    /// The shortest time between two pings, in milliseconds. `None` if their answers prove nothing (`Options::pong_proofs`).
+    pub(crate) fn proof_interval(&self) -> Option<u64> {
+        self.sessions.proof_interval
     }
 
     /// The position of the connection before in a channel.
@@ -304,8 +304,8 @@ impl Drop for ConnectionSession {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     window: Duration,
-    /// The time between two pings of a connection, in milliseconds.
-    interval: u64,
+    /// The shortest time between two pings of a connection, in milliseconds. `None` if their answers prove nothing.
+    proof_interval: Option<u64>,
     most: usize,
     table: Mutex<Table>,
     /// The sessions on all nodes, if the bus has a store.
@@ -326,9 +326,9 @@ enum Entry {
 }
 
 impl Sessions {
-    pub(crate) fn new(window: Duration, interval: Duration, most: usize) -> Sessions {
-        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        Sessions { window, interval, most, table: Mutex::new(Table::default()), shared: OnceLock::new() }
+    pub(crate) fn new(window: Duration, proof_interval: Option<Duration>, most: usize) -> Sessions {
+        let proof_interval = proof_interval.map(|interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
+        Sessions { window, proof_interval, most, table: Mutex::new(Table::default()), shared: OnceLock::new() }
     }
 
     /// Shares the sessions with other nodes. Called before the first connection.
@@ -340,7 +340,7 @@ impl Sessions {
     /// The session of a new connection, with the positions of the connection before, and the position of the last event that
     /// the client has received, if it has told that. If the connection before is open, its client is pinged: when it answers it
     /// is another client with the same key, and the new connection has no session. Else it is lost, and is ended, as an event
-    /// stream always is. Cancel-safe: the positions stay with the session.
+    /// stream always is, and as all are whose answers prove nothing. Cancel-safe: the positions stay with the session.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         key: SessionKey,
