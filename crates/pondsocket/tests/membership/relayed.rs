@@ -76,10 +76,12 @@ async fn pass_on(stream: TcpStream, server: SocketAddr, state: Arc<RelayState>) 
                 }
                 _ => {}
             },
-            Some(message) = client.next() => match message? {
-                message @ Message::Text(_) => upstream.send(message).await?,
-                _ => {}
-            },
+            Some(message) = client.next() => {
+                let message = message?;
+                if message.is_text() {
+                    upstream.send(message).await?;
+                }
+            }
             else => return Ok(()),
         }
     }
