@@ -8,88 +8,42 @@ use pondsocket::cluster::{Append, BusError, BusErrorKind, Epoch, Position, Store
 use redis::{Cmd, cmd};
 
 use crate::backoff::random;
+use crate::functions;
 use crate::options::RedisOptions;
 use crate::script::KnownScript;
 
-/// The time for which a history goes on behind its messages, in milliseconds: a day. A quiet channel must not begin anew with each
-/// message, because its members would be told of a gap.
-const NUMBERED: &str = "local NUMBERED = 86400000\n";
-
-/// Reads what is held, and the generation of the data: the id of the replication, which changes when a replica becomes the
-/// primary and when Redis starts. After both the end of a history may be missing, so a history of another generation is
-/// not continued. The id is read each time, because a connection may outlive a demotion and the promotion that follows.
-/// Some services hide it.
-const HELD: &str = r"
-local info = redis.call('INFO', 'replication')
-if not string.find(info, 'role:master', 1, true) then return redis.error_reply('READONLY this Redis is a replica') end
-local generation = string.match(info, 'master_replid:(%w+)')
-  or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-if not generation then return redis.error_reply('ERR INFO shows no master_replid and no run_id') end
-local held = redis.call('HMGET', KEYS[2], 'generation', 'epoch', 'top', 'until')
-";
-
-/// The time in milliseconds. `string.format` is needed because Lua writes large numbers with an exponent.
-const TIME: &str = r"
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-";
-
-/// Appends a message and publishes it. Its id in the stream is `<offset>-<time>`. A stream that is missing before its time
-/// was evicted: then the history begins anew, as it does without the hash. If the topic is forbidden the history ends,
-/// because the message must not be kept, and its offset must not be given again. A repeated message is most often one of
-/// the last, so it is looked for in small steps. Keys that do not exist are not deleted: behind any other change Redis does
-/// not refuse a message for lack of memory.
+/// Appends a message and publishes it. A repeated message is most often one of the last, so it is looked for in small steps.
 const APPEND: &str = r"
-local function find(id)
+local function find()
   local from = '+'
   for _ = 1, 10 do
     local entries = redis.call('XREVRANGE', KEYS[1], from, '-', 'COUNT', 100)
     for _, entry in ipairs(entries) do
-      if string.find(entry[2][2], id, 1, true) then return string.match(entry[1], '%d+') end
+      if string.find(entry[2][2], ARGV[7], 1, true) then return string.match(entry[1], '%d+') end
     end
     if #entries < 100 then return nil end
     from = '(' .. entries[100][1]
   end
 end
-local function add(epoch, top)
-  local offset = string.format('%.0f', top + 1)
-  local text = ARGV[2] .. epoch .. '.' .. offset .. ARGV[3]
-  local id = offset .. '-' .. now
-  local expires = string.format('%.0f', now + ARGV[5])
-  if top + 0 > 0 then
-    if redis.call('EXISTS', KEYS[1]) == 0 and now + 0 < held[4] + 0 then return nil end
-    redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], id, 'd', text)
-    redis.call('HSET', KEYS[2], 'top', offset, 'until', expires)
-  else
-    redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], id, 'd', text)
-    redis.call('HSET', KEYS[2], 'generation', generation, 'epoch', epoch, 'top', offset, 'until', expires)
-  end
-  redis.call('PEXPIRE', KEYS[1], ARGV[5])
-  redis.call('PEXPIRE', KEYS[2], string.format('%.0f', ARGV[5] + NUMBERED))
-  local published = redis.pcall('PUBLISH', ARGV[1], text)
-  if type(published) == 'table' then
-    redis.call('DEL', KEYS[1], KEYS[2])
-    return published
-  end
-  return epoch .. '.' .. offset
-end
-if held[1] == generation then
-  local known = ARGV[7] and find(ARGV[7])
-  if known then return held[2] .. '.' .. known end
-  local position = add(held[2], held[3])
-  if position then return position end
-end
-if held[2] == ARGV[6] then return redis.error_reply('ERR this epoch is that of an earlier history') end
-if redis.call('EXISTS', KEYS[1], KEYS[2]) > 0 then redis.call('DEL', KEYS[1], KEYS[2]) end
-return add(ARGV[6], 0)
+local history, failure = held(KEYS)
+if not history then return failure end
+return append(KEYS, ARGV[1], history, milliseconds(redis.call('TIME')), {
+  text = function(position) return ARGV[2] .. position .. ARGV[3] end,
+  known = ARGV[7] and find,
+  messages = ARGV[4],
+  ttl = ARGV[5],
+  epoch = ARGV[6],
+})
 ";
 
 /// Returns the epoch, the offset of the last message, the time, and the ids and texts of messages.
 const READ: &str = r"
-if held[1] ~= generation then return false end
-local from = held[2] == ARGV[1] and ARGV[2] or '-'
+local history, failure = held(KEYS)
+if not history then return failure end
+if not history.goes_on then return false end
+local from = history.epoch == ARGV[1] and ARGV[2] or '-'
 local entries = ARGV[3] ~= '0' and redis.call('XREVRANGE', KEYS[1], '+', from, 'COUNT', ARGV[3]) or {}
-local answer = {held[2], held[3], now}
+local answer = {history.epoch, history.top, milliseconds(redis.call('TIME'))}
 for at = #entries, 1, -1 do
   answer[#answer + 1] = entries[at][1]
   answer[#answer + 1] = entries[at][2][2]
@@ -99,10 +53,12 @@ return answer
 
 /// Begins a history anew, or only if there is none, as the last argument says.
 const RESTART: &str = r"
-if held[2] == ARGV[1] or (ARGV[3] == 'begin' and held[1] == generation) then return false end
+local history, failure = held(KEYS)
+if not history then return failure end
+if history.epoch == ARGV[1] or (ARGV[3] == 'begin' and history.goes_on) then return false end
 redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[2], 'generation', generation, 'epoch', ARGV[1], 'top', '0')
-redis.call('PEXPIRE', KEYS[2], string.format('%.0f', ARGV[2] + NUMBERED))
+redis.call('HSET', KEYS[2], 'generation', history.generation, 'epoch', ARGV[1], 'top', '0')
+redis.call('PEXPIRE', KEYS[2], whole(ARGV[2] + NUMBERED))
 return false
 ";
 
@@ -133,9 +89,9 @@ impl Histories {
     pub(crate) fn new(options: &RedisOptions) -> Histories {
         Histories {
             base: format!("{}:v1:{}:", options.prefix, options.namespace),
-            append: KnownScript::new([HELD, TIME, NUMBERED, APPEND].concat()),
-            read: KnownScript::new([HELD, TIME, READ].concat()),
-            restart: KnownScript::new([HELD, NUMBERED, RESTART].concat()),
+            append: script(APPEND),
+            read: script(READ),
+            restart: script(RESTART),
         }
     }
 
@@ -197,6 +153,11 @@ impl Histories {
     fn record(&self, key: &str) -> String {
         format!("{}__sessions__:{key}", self.base)
     }
+}
+
+/// A script that uses the first part of the functions, which publishers use as well.
+fn script(code: &str) -> KnownScript {
+    KnownScript::new([functions::shared(), code].concat())
 }
 
 /// The history that the script for reading has returned.

@@ -17,6 +17,8 @@
 //! stream. Redis 6.2 or newer, or Valkey, alone, with replicas, or behind sentinels; not Redis Cluster. The rights that a
 //! user needs, and the memory that histories take, are in docs/cluster-bus.md.
 //!
+//! Programs that are no nodes, in any language, publish into channels with a Redis function: [`FUNCTIONS`] and docs/publishing.md.
+//!
 //! A bus has two connections. One writes commands in batches: while one batch is under way the next gathers. The other
 //! one receives, and never waits for the application. A lost connection is made again, for ever, after a random pause
 //! of up to a second. A bus that receives nothing sends a message to itself, so that a connection that is open but dead
@@ -31,6 +33,7 @@ mod backoff;
 mod bus;
 mod connect;
 mod error;
+mod functions;
 mod history;
 mod leases;
 mod options;
@@ -45,4 +48,5 @@ mod subscriptions;
 mod token_bucket;
 
 pub use bus::RedisBus;
+pub use functions::FUNCTIONS;
 pub use options::{RedisOptions, SentinelOptions};

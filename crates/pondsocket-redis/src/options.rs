@@ -60,6 +60,9 @@ pub struct RedisOptions {
     pub queue_messages: usize,
     /// The most bytes of these messages. Default 16 MiB.
     pub queue_bytes: usize,
+    /// Loads [`FUNCTIONS`](crate::FUNCTIONS) into Redis 7 or newer with each connection, unless they are there in this version or a newer
+    /// one, for programs that publish without being nodes. If that fails it is logged, and the bus works all the same. Default off.
+    pub functions: bool,
 }
 
 /// The sentinels that know the primary's address. They are queried at each attempt to connect.
@@ -97,6 +100,7 @@ impl Default for RedisOptions {
             max_payload: 8 * 1024 * 1024,
             queue_messages: 10_000,
             queue_bytes: 16 * 1024 * 1024,
+            functions: false,
         }
     }
 }
@@ -157,6 +161,7 @@ impl RedisOptions {
         max_payload: usize => bytes => bytes;
         queue_messages: usize => messages => messages;
         queue_bytes: usize => bytes => bytes;
+        functions: bool => load => load;
     }
 
     /// Checks the options.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::backoff::Backoff;
 use crate::connect::Connector;
 use crate::error::{bus_error, closed, timeout as too_long};
+use crate::functions;
 use crate::history::Histories;
 use crate::options::RedisOptions;
 use crate::poll_once::poll_once;
@@ -45,6 +46,7 @@ pub(crate) struct Publisher {
     counters: Arc<Counters>,
     command_timeout: Duration,
     probe_interval: Duration,
+    loads_functions: bool,
 }
 
 /// The state of the connection, as its users see it.
@@ -87,6 +89,7 @@ impl Publisher {
             counters,
             command_timeout: options.command_timeout,
             probe_interval: options.probe_interval,
+            loads_functions: options.functions,
         }
     }
 
@@ -133,6 +136,9 @@ impl Publisher {
                 Ok(redis) => {
                     tracing::debug!(target: "pondsocket::bus", "connected for commands");
                     let began = Instant::now();
+                    if self.loads_functions {
+                        self.load_functions(redis.clone()).await;
+                    }
                     let why = self.serve(Connection { redis, number }).await;
                     tracing::warn!(target: "pondsocket::bus", error = %why, "the connection for commands is lost");
                     // A connection that is lost at once does not show that Redis is usable, so the pauses keep growing.
@@ -149,6 +155,17 @@ impl Publisher {
             };
             self.close(&why);
             sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Loads the functions for publishers. Without them the bus works all the same.
+    async fn load_functions(&self, mut redis: MultiplexedConnection) {
+        let loaded = match timeout(self.command_timeout, functions::load(&mut redis)).await {
+            Ok(loaded) => loaded.map_err(|error| bus_error(&error)),
+            Err(_) => Err(too_long("loading functions")),
+        };
+        if let Err(error) = loaded {
+            tracing::warn!(target: "pondsocket::bus", %error, "cannot load the functions for publishers");
         }
     }
 

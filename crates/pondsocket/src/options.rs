@@ -314,6 +314,11 @@ options! {
         /// messages that are kept, in the same write. A client that is cut off may get what it received since the last answered
         /// ping twice. Default 1 s.
         proof_interval: Duration = Duration::from_secs(1),
+        /// Answers to pings and close frames prove what the client of a session has received. Turn this off behind a proxy that
+        /// speaks WebSocket itself and answers them in place of the client: a client would lose what the proxy had received and
+        /// the client had not. Clients with sessions then get everything since their last join again, as those of event streams
+        /// do, and a further connection with the same key ends the one before. Default on.
+        pong_proofs: bool = true,
         /// The most sessions of one endpoint. Above it further clients have none: they are not resumed. Default 200 000.
         max_sessions: usize = 200_000,
         /// The most members of this server that are in their presence grace

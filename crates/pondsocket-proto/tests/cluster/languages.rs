@@ -292,6 +292,25 @@ fn a_message_is_delivered_once_and_only_where_the_channel_is_open() {
     assert_eq!(world.log(1).iter().filter(|line| line.starts_with("deliver")).count(), 0);
 }
 
+/// Foreign nodes do not read the short form, so one message of theirs ends its use. A publisher reads nothing.
+#[test]
+fn a_publisher_is_no_foreign_node() {
+    let mut world = TestCluster::new(1);
+    world.join(0, &room(), "ada");
+    world.pass(100_000);
+    let message = |position: Option<&str>| {
+        let (from, event, payload) = ("CHANNEL".into(), "hi".into(), object("{}"));
+        let (request_id, to) = (position.unwrap_or("r").to_owned(), Target::All);
+        let position = position.map(|position| position.parse().expect("a position"));
+        Body::UserMessage(UserMessage { from, event, payload, request_id, to, position })
+    };
+    world.log(0);
+    world.foreign("__publisher__", message(Some("homkou1u3w.1")));
+    assert_eq!((world.log(0), world.nodes[0].core.may_shorten()), (vec!["deliver hi".into()], true));
+    world.foreign("js", message(None));
+    assert_eq!((world.log(0), world.nodes[0].core.may_shorten()), (vec!["deliver hi".into()], false));
+}
+
 #[test]
 fn a_user_on_two_nodes_is_shown_with_the_entry_that_joined_last() {
     let mut world = TestCluster::new(3);

@@ -1,6 +1,6 @@
 //! Messages that are accepted although fields are left out or written in another form.
 
-use pondsocket_proto::cluster::message::{Body, Envelope, PresenceEvent, Target, UserMessage, UserState};
+use pondsocket_proto::cluster::message::{Body, Envelope, PresenceEvent, Target, UserMessage, UserState, strict};
 
 use crate::{body, envelope, message, object};
 
@@ -208,4 +208,31 @@ fn fields_of_other_types_may_be_anything() {
 #[test]
 fn an_envelope_without_ext_is_of_a_foreign_node() {
     assert_eq!(envelope("USER_LEFT", r#""userId":"u""#).expect("a message").ext, None);
+}
+
+/// A publisher appends messages to histories that nodes share, and is no node itself.
+#[test]
+fn a_message_of_a_publisher_has_its_position() {
+    let text = |ext: &str| {
+        let fields = r#""fromUserId":"CHANNEL","event":"e","payload":{"n":1e2},"requestId":"homkou1u3w.7","recipientDescriptor":"ALL_USERS","#;
+        message("USER_MESSAGE", &format!("{fields}{ext}"))
+    };
+    let read = |ext: &str| Envelope::decode(text(ext).as_bytes()).expect("a message");
+    let position = |envelope: &Envelope| match &envelope.body {
+        Body::UserMessage(message) => message.position.map(|position| position.to_string()),
+        other => panic!("{other:?}"),
+    };
+    let published = read(r#""ext":{"v":1,"k":1}"#);
+    assert_eq!(position(&published), Some("homkou1u3w.7".into()));
+    assert!(published.is_of_publisher());
+    assert_eq!(strict::check(&text(r#""ext":{"v":1,"k":1}"#)), Ok(()));
+    // Only a whole signature is one of a node, and everything else is that of a foreign node.
+    for other in
+        [r#"{"v":2,"k":1}"#, r#"{"v":1}"#, r#"{"k":1}"#, r#"{"v":1,"k":1,"n":"web"}"#, r#"{"v":1,"k":1,"i":5}"#, "1"]
+    {
+        let foreign = read(&format!(r#""ext":{other}"#));
+        assert_eq!((position(&foreign), foreign.is_of_publisher()), (None, false), "{other}");
+    }
+    let no_position = text(r#""ext":{"v":1,"k":1}"#).replace("homkou1u3w.7", "7");
+    assert!(!Envelope::decode(no_position.as_bytes()).expect("a message").is_of_publisher());
 }

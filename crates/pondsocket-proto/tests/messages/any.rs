@@ -25,11 +25,7 @@ pub(crate) fn envelope() -> impl Strategy<Value = Envelope> {
         1 => ours.prop_flat_map(|said| (Just(said), option::of(key()))),
         1 => (beat(), option::of(ext())).prop_map(|said| (said, None)),
     ];
-    (id(), id(), number(), said).prop_map(|(id, stranger, timestamp, ((mut body, ext), channel))| {
-        // Only nodes of this implementation share histories.
-        if let (Body::UserMessage(message), None) = (&mut body, &ext) {
-            message.position = None;
-        }
+    (id(), id(), number(), said).prop_map(|(id, stranger, timestamp, ((body, ext), channel))| {
         let source = ext.as_ref().map_or(stranger, |ext| ext.node.source().into());
         Envelope { id, source, channel, timestamp, body, ext }
     })

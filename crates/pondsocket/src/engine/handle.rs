@@ -125,10 +125,18 @@ impl ConnectionHandle {
         }
     }
 
+    /// The shortest time between two pings whose answers prove what the client has received, in milliseconds. `None` without a
+    /// session, if the answers may be those of a proxy, and for an event stream, whose client answers nothing. What the host has
+    /// taken proves nothing either: it and the kernel hold megabytes.
+    fn proof_interval(&self) -> Option<u64> {
+        let answers = !matches!(self.framing, Framing::Events { .. });
+        self.session.as_ref().filter(|_| answers)?.proof_interval()
+    }
+
     /// Returns `true` if the client has received everything that was sent to it: it has answered a close frame that stood
-    /// behind all messages. That of an event stream answers nothing.
+    /// behind all messages.
     pub(crate) fn has_received_all(&self) -> bool {
-        if let Framing::Events { .. } = self.framing {
+        if self.proof_interval().is_none() {
             return false;
         }
         let reason = self.outbox.lock().close_reason();
@@ -209,8 +217,8 @@ impl ConnectionHandle {
 
     /// Queues a frame that keeps the connection alive at the client and at proxies on the way.
     pub(crate) fn send_keep_alive(&self) {
-        let answers = !matches!(self.framing, Framing::Events { .. });
-        let ping = self.session.as_ref().filter(|_| answers).and_then(|session| {
+        let session = self.session.as_ref().filter(|_| self.proof_interval().is_some());
+        let ping = session.and_then(|session| {
             let number = self.with_proof(|proof| proof.force_ping(session.now()))?;
             self.framing.numbered_ping(number)
         });
@@ -485,11 +493,8 @@ impl ConnectionHandle {
         }
         let mut proof = session.proof.lock();
         proof.sent(position);
-        if let Framing::Events { .. } = self.framing {
-            // Its client answers nothing. What the host has taken proves nothing: it and the kernel hold megabytes.
-            return Ok(pushed);
-        }
-        let number = proof.ping(session.now(), session.interval());
+        let Some(interval) = self.proof_interval() else { return Ok(pushed) };
+        let number = proof.ping(session.now(), interval);
         let Some(ping) = number.and_then(|number| self.framing.numbered_ping(number)) else { return Ok(pushed) };
         // Behind the messages: written at once if they were, and else queued like them.
         let buffer = Bytes::from(ping);
@@ -521,9 +526,7 @@ impl SessionConnection for ConnectionHandle {
     }
 
     fn probe(&self) -> Option<u32> {
-        if let Framing::Events { .. } = self.framing {
-            return None;
-        }
+        self.proof_interval()?;
         let now = self.session.as_ref().map_or(0, |session| session.now());
         let number = self.with_proof(|proof| proof.force_ping(now)).unwrap_or(0);
         if let Some(ping) = self.framing.numbered_ping(number) {

@@ -46,7 +46,7 @@ pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
     fn user(&self) -> &UserId;
     /// Its session; `None` if it has none.
     fn session(&self) -> Option<&ConnectionSession>;
-    /// Pings the client, and returns the number of the ping. `None` for an event stream, whose client answers nothing.
+    /// Pings the client, and returns the number of the ping. `None` if an answer would prove nothing.
     fn probe(&self) -> Option<u32>;
     /// Returns `true` if the client has answered a ping.
     fn has_answered(&self, number: u32) -> bool;
@@ -173,9 +173,9 @@ impl ConnectionSession {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The time between two pings, in milliseconds.
-    pub(crate) fn interval(&self) -> u64 {
-        self.sessions.interval
+    /// The shortest time between two pings, in milliseconds. `None` if their answers prove nothing (`Options::pong_proofs`).
+    pub(crate) fn proof_interval(&self) -> Option<u64> {
+        self.sessions.proof_interval
     }
 
     /// The position of the connection before in a channel.
@@ -268,8 +268,8 @@ impl Drop for ConnectionSession {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     window: Duration,
-    /// The time between two pings of a connection, in milliseconds.
-    interval: u64,
+    /// The shortest time between two pings of a connection, in milliseconds. `None` if their answers prove nothing.
+    proof_interval: Option<u64>,
     most: usize,
     /// Counts the answers that are kept.
     memory: Arc<Memory>,
@@ -300,9 +300,14 @@ enum Entry {
 }
 
 impl Sessions {
-    pub(crate) fn new(window: Duration, interval: Duration, most: usize, memory: Arc<Memory>) -> Sessions {
-        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        Sessions { window, interval, most, memory, table: Mutex::new(Table::default()), shared: OnceLock::new() }
+    pub(crate) fn new(
+        window: Duration,
+        proof_interval: Option<Duration>,
+        most: usize,
+        memory: Arc<Memory>,
+    ) -> Sessions {
+        let proof_interval = proof_interval.map(|interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
+        Sessions { window, proof_interval, most, memory, table: Mutex::new(Table::default()), shared: OnceLock::new() }
     }
 
     /// The messages that an earlier server or another node has handled; `None` if there are none.
@@ -319,7 +324,7 @@ impl Sessions {
     /// The session of a new connection, with the positions of the connection before, and the position of the last event that
     /// the client has received, if it has told that. If the connection before is open, its client is pinged: when it answers it
     /// is another client with the same key, and the new connection has no session. Else it is lost, and is ended, as an event
-    /// stream always is. Cancel-safe: the positions stay with the session.
+    /// stream always is, and as all are whose answers prove nothing. Cancel-safe: the positions stay with the session.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         key: SessionKey,

@@ -7,6 +7,7 @@ mod history;
 mod leaves;
 mod members;
 mod pending;
+mod relayed;
 mod repeats;
 mod restarted_members;
 mod restarts;

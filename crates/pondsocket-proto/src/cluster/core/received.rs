@@ -58,6 +58,11 @@ impl Core {
                 }
             }
             Some(_) => self.receive_of_peer(message),
+            None if message.is_of_publisher() => {
+                if let (Some(channel), Body::UserMessage(message)) = (message.channel, message.body) {
+                    self.deliver(channel, message);
+                }
+            }
             None if self.context.settings.interop => self.receive_foreign(message),
             None => {}
         }

@@ -94,7 +94,10 @@ impl<'a> MessageFields<'a> {
 
     fn body(&self, id: &Arc<str>, source: &Arc<str>, sent: Option<&ext::Sent<'_>>) -> Result<Body, Malformed> {
         let leaves_out_connection = sent.is_some_and(ext::Sent::leaves_out_connection);
-        let is_kept = sent.is_some_and(ext::Sent::is_kept);
+        let is_kept = match sent {
+            Some(sent) => sent.is_kept(),
+            None => self.text(EnvelopeField::Ext).is_some_and(ext::is_of_publisher),
+        };
         let sent = sent.ok_or(Malformed::UnknownType);
         Ok(match self.scalar(EnvelopeField::Type).text("type")? {
             "USER_MESSAGE" => {

@@ -30,8 +30,10 @@ impl Envelope {
             fields.text("channelName", channel);
             fields.number("timestamp", self.timestamp);
             self.body.write(fields);
-            if let Some(ext) = &self.ext {
-                fields.field("ext", |out| ext::write(out, ext, &self.body));
+            match &self.ext {
+                Some(ext) => fields.field("ext", |out| ext::write(out, ext, &self.body)),
+                None if self.body.is_kept() => fields.field("ext", ext::write_publisher),
+                None => {}
             }
         });
     }
@@ -66,6 +68,10 @@ impl Body {
             Body::Ack { .. } => "X_ACK",
             Body::Node(_) => "X_NODE",
         }
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self, Body::UserMessage(UserMessage { position: Some(_), .. }))
     }
 
     /// The word in place of the names of endpoint and channel, in a message that concerns no channel.

@@ -42,6 +42,23 @@ pub(super) fn open(text: &str) -> Option<Sent<'_>> {
     (version == VERSION).then_some(Sent { node, keys })
 }
 
+/// Returns whether the object is that of a publisher, which is no node: the request id of its message is a position.
+pub(super) fn is_of_publisher(text: &str) -> bool {
+    let mut keys: Keys<'_> = Values::default();
+    keys.read::<Key>(text).is_ok()
+        && keys.scalar(Key::Version) == Scalar::Integer(VERSION)
+        && keys.scalar(Key::Kept) == Scalar::Integer(1)
+        && [Key::Name, Key::Incarnation].into_iter().all(|key| keys.scalar(key) == Scalar::Absent)
+}
+
+/// Appends the object of a publisher.
+pub(super) fn write_publisher(out: &mut Vec<u8>) {
+    ObjectWriter::object(out, |fields| {
+        fields.number("v", VERSION);
+        fields.number("k", 1);
+    });
+}
+
 fn node(name: &Scalar<'_>, incarnation: &Scalar<'_>, field: &'static str) -> Result<NodeId, Malformed> {
     Ok(NodeId { name: name.id(field)?, incarnation: incarnation.integer(field)? })
 }

@@ -56,6 +56,14 @@ pub struct Envelope {
     pub ext: Option<Ext>,
 }
 
+impl Envelope {
+    /// Returns `true` if a program that is no node has appended the message to a history that nodes share. It has the position
+    /// that the store has given it, and shows nothing about foreign nodes.
+    pub fn is_of_publisher(&self) -> bool {
+        self.ext.is_none() && self.body.is_kept()
+    }
+}
+
 /// The content of a message. The first thirteen are known to nodes of every language; foreign nodes ignore the others.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Body {

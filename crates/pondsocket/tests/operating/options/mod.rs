@@ -23,6 +23,7 @@
 //! | `max_ghosts` | `membership/grace.rs` |
 //! | `history_file` | `membership/restarts.rs` |
 //! | `resume_window`, `proof_interval`, `max_sessions` | `membership/sessions.rs`, `membership/restarts.rs` |
+//! | `pong_proofs` | `membership/relayed.rs` |
 //! | `handler_timeout` | `isolation.rs`, `the_handler_timeout_…` |
 //! | `max_channel_name`, `max_channels_per_connection`, `max_pending_joins` | `limits.rs`, `an_endpoint_has_the_configured_limits_…` |
 //! | `messages_per_second`, `bytes_per_second`, `max_refusals` | `limits.rs`, `an_endpoint_has_the_configured_limits_…` |
