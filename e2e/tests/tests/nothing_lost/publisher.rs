@@ -14,9 +14,6 @@ use crate::balancer::Addresses;
 use crate::log::Number;
 use crate::reader::{connect, join, text};
 
-/// The interval between two messages. At most 1000 are replayed to a client that comes back.
-const INTERVAL: Duration = Duration::from_millis(25);
-
 #[derive(Debug)]
 pub(crate) struct Publisher {
     sent: Arc<Mutex<Number>>,
@@ -25,15 +22,22 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn start(node: usize, nodes: Addresses, room: String) -> Publisher {
-        let sent = Arc::new(Mutex::new(Number { publisher: node, ..Number::default() }));
+    /// `number` is its place among all publishers.
+    pub(crate) fn start(
+        number: usize,
+        node: usize,
+        nodes: Addresses,
+        room: String,
+        interval: Duration,
+    ) -> Publisher {
+        let sent = Arc::new(Mutex::new(Number { publisher: number, ..Number::default() }));
         let is_on = watch::Sender::new(true);
         let (counter, on) = (Arc::clone(&sent), is_on.subscribe());
         let task = tokio::spawn(async move {
             loop {
                 if let Some(address) = nodes.get(node) {
                     // The node is to end with every fault that it has: the next connection counts anew.
-                    let _ = publish(&address.to_string(), &room, &counter, on.clone()).await;
+                    let _ = publish(&address.to_string(), &room, &counter, on.clone(), interval).await;
                 }
                 sleep(Duration::from_millis(50)).await;
             }
@@ -63,14 +67,17 @@ async fn publish(
     room: &str,
     sent: &Mutex<Number>,
     mut on: watch::Receiver<bool>,
+    time: Duration,
 ) -> Result<(), Box<Error>> {
-    let mut socket = connect(address).await?;
-    join(&mut socket, room, "publisher", "").await?;
+    let name = format!("publisher {}", sent.lock().unwrap_or_else(PoisonError::into_inner).publisher);
+    // It is the same user in each of its connections.
+    let mut socket = connect(address, &format!("{}-of-these-tests", name.replace(' ', "-"))).await?;
+    join(&mut socket, room, &name, "").await?;
     {
         let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
         *sent = Number { connection: sent.connection + 1, nth: 0, ..*sent };
     }
-    let mut ticks = interval(INTERVAL);
+    let mut ticks = interval(time);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -86,7 +93,9 @@ async fn publish(
                 };
                 let payload = json!({ "n": [number.publisher, number.connection, number.nth] });
                 let event = if number.nth % 5 == 0 { "others" } else { "message" };
-                socket.send(Message::text(text("BROADCAST", event, room, &payload))).await?;
+                // A message with an id that its session has seen would be taken for a repeat.
+                let id = format!("{}-{}", number.connection, number.nth);
+                socket.send(Message::text(text("BROADCAST", event, room, &id, &payload))).await?;
             }
         }
     }
