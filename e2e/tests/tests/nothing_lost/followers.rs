@@ -126,7 +126,7 @@ fn entry(line: &Value) -> Option<Entry> {
         let may_repeat = line["may_repeat"].as_u64().unwrap_or_default();
         return Some(Entry::Joined(match recovery {
             "resumed" => Recovery::Resumed { may_repeat },
-            "gap" => Recovery::Gap,
+            "gap" => Recovery::Gap(gap.unwrap_or_default()),
             _ => Recovery::New,
         }));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::balancer::Noticed;
-use crate::cluster::{Cluster, Setup};
+use crate::cluster::{self, Cluster, Setup};
 use crate::faults::{FAULTS, Fault};
 use crate::reader::Kind::{self, Page, Python, Raw, Rust, Stock, Stream};
 use crate::store::Store;
@@ -54,7 +54,7 @@ const FEW: Readers = &[(Raw, 2), (Page, 2), (Stream, 1), (Stock, 2), (Rust, 1), 
 const THIRTY: Readers = &[(Raw, 4), (Page, 4), (Stream, 2), (Stock, 14), (Rust, 4), (Python, 2)];
 const THOUSAND: Readers = &[(Raw, 50), (Page, 50), (Stream, 50), (Stock, 700), (Rust, 100), (Python, 50)];
 /// Presence needs a session, which a client over event streams does not take to another node.
-const WATCHED: Readers = &[(Raw, 4), (Page, 4), (Stock, 10), (Rust, 3), (Python, 3)];
+const PRESENT: Readers = &[(Raw, 4), (Page, 4), (Stock, 10), (Rust, 3), (Python, 3)];
 const MANY_ROOMS: Readers = &[(Raw, 20), (Page, 20), (Stream, 20), (Stock, 20), (Rust, 10), (Python, 10)];
 
 fn of_cuts(name: &'static str, nodes: usize, store: Store) -> Form {
@@ -62,7 +62,7 @@ fn of_cuts(name: &'static str, nodes: usize, store: Store) -> Form {
     // Five messages in a second for each of a thousand clients.
     let interval = Duration::from_millis(200 * nodes as u64);
     let long = Setup { interval, ..setup(name, nodes, store, "/history", THOUSAND) };
-    let [period, time] = [[seconds(5), seconds(20)], [seconds(15), seconds(600)]];
+    let [period, time] = [[seconds(7), seconds(20)], [seconds(14), seconds(600)]];
     Form { name, short, long, extent: Extent::Cuts { away: seconds(2), period, time } }
 }
 
@@ -75,7 +75,7 @@ fn of_faults(name: &'static str, store: Store, messages: usize) -> Form {
 }
 
 fn of_nodes(name: &'static str, extent: Extent) -> Form {
-    let setup = || setup(name, 3, Store::Redis, "/watched", WATCHED);
+    let setup = || setup(name, 3, Store::Redis, cluster::WATCHED, PRESENT);
     Form { name, short: setup(), long: setup(), extent }
 }
 
@@ -108,11 +108,12 @@ impl Extent {
 async fn cuts(cluster: &mut Cluster, away: Duration, period: Duration, time: Duration) -> String {
     let (begin, pause) = (Instant::now(), period / cluster.readers.len() as u32);
     let (mut next, mut shown, mut cuts) = (begin, begin, 0);
+    // The same order in each period, so that a client has the time to come back before it is cut again.
     let mut order: Vec<usize> = (0..cluster.readers.len()).collect();
+    for at in (1..order.len()).rev() {
+        order.swap(at, cluster.rng.index(at + 1));
+    }
     while begin.elapsed() < time {
-        for at in (1..order.len()).rev() {
-            order.swap(at, cluster.rng.index(at + 1));
-        }
         for &reader in &order {
             sleep_until(next).await;
             next += pause;

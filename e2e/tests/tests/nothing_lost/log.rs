@@ -1,7 +1,7 @@
 //! The record of a reader, checked against the rules as it grows.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt::{self, Debug, Formatter};
+use std::fmt::{self, Debug, Formatter, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::reader::Kind;
@@ -98,7 +98,7 @@ pub(crate) enum Recovery {
     Resumed {
         may_repeat: u64,
     },
-    Gap,
+    Gap(String),
 }
 
 /// The facts that the logs of all readers of a room have to agree about: the message at each position.
@@ -156,6 +156,8 @@ struct State {
     highest: HashMap<(usize, u64), u64>,
     newest: HashMap<usize, Number>,
     recent: VecDeque<Entry>,
+    /// The number of entries that are yet to be shown with the fault.
+    behind_fault: usize,
 }
 
 impl Log {
@@ -172,11 +174,20 @@ impl Log {
         if state.recent.len() > CONTEXT {
             state.recent.pop_front();
         }
+        let next = state.next;
+        if state.behind_fault > 0
+            && let Some(fault) = &mut state.tally.fault
+        {
+            state.behind_fault -= 1;
+            // Writing into a string never fails.
+            let _ = write!(fault, ", {entry:?}");
+        }
         if let Err(fault) = self.check(state, entry)
             && state.tally.fault.is_none()
         {
-            let State { next, recent, .. } = &*state;
-            state.tally.fault = Some(format!("{}: {fault}; next {next:?}, the last entry of {recent:?}", self.name));
+            let State { recent, .. } = &*state;
+            state.tally.fault = Some(format!("{}: {fault}; {next:?} was next; {recent:?}, and then", self.name));
+            state.behind_fault = CONTEXT;
         }
     }
 
@@ -187,6 +198,16 @@ impl Log {
     /// The last kept message of each publisher.
     pub(crate) fn newest(&self) -> HashMap<usize, Number> {
         self.lock().newest.clone()
+    }
+
+    /// Returns `true` if it has not received anything since it was told of a gap.
+    pub(crate) fn is_behind_gap(&self) -> bool {
+        self.lock().next.is_none()
+    }
+
+    /// Returns `true` if its connection was lost and it is not known what the join handler was told since.
+    pub(crate) fn is_joining(&self) -> bool {
+        self.lock().is_joining
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -253,7 +274,7 @@ impl State {
                     return Err(fault);
                 }
             }
-            Recovery::Gap => self.tally.gaps += 1,
+            Recovery::Gap(_) => self.tally.gaps += 1,
             Recovery::New => self.tally.anew += u64::from(self.tally.messages > 0),
         }
         match recovery {

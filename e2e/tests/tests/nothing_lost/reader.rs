@@ -78,13 +78,7 @@ pub(crate) fn follow(log: Arc<Log>, address: String, room: String, session: Stri
     })
 }
 
-async fn read(
-    log: &Log,
-    address: &str,
-    room: &str,
-    session: &str,
-    position: &mut String,
-) -> Result<(), Box<Error>> {
+async fn read(log: &Log, address: &str, room: &str, session: &str, position: &mut String) -> Result<(), Box<Error>> {
     let mut socket = connect(address, session).await?;
     join(&mut socket, room, &log.name, position).await?;
     while let Some(message) = socket.next().await {

@@ -86,15 +86,19 @@ pub(crate) async fn promotion(redis: &MonitoredRedis) {
 
 /// Makes the old primary the replica of the new one, and waits until they are synchronized and the sentinel knows.
 pub(crate) async fn exchange(redis: &mut MonitoredRedis) {
-    let port = redis.replica.port.to_string();
-    let _: () = redis.primary.command(&["REPLICAOF", "127.0.0.1", &port]).await;
     std::mem::swap(&mut redis.primary, &mut redis.replica);
-    let deadline = Instant::now() + TIMEOUT;
+    let port = redis.primary.port.to_string();
     let link = format!("port={},state=online", redis.replica.port);
-    while redis.primary.info("replication", "connected_slaves").await == "0"
-        || !redis.primary.info("replication", "slave0").await.contains(&link)
-    {
-        assert!(Instant::now() < deadline, "no synchronization");
-        sleep(Duration::from_millis(50)).await;
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let _: () = redis.replica.command(&["REPLICAOF", "127.0.0.1", &port]).await;
+        for _ in 0..40 {
+            let state: String = redis.primary.command(&["INFO", "replication"]).await;
+            if state.contains(&link) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no synchronization: {state}");
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 }

@@ -113,8 +113,21 @@ impl Table {
     pub(crate) fn print_head() {
         println!(
             "\n{:24} {:>8} {:>9} {:>7} | {:>7} {:>7} {:>8} | {:>7} {:>4} {:>6} {:>4} {:>6} {:>6} {:>6} {:>10}",
-            "", "readers", "received", "cuts", "missing", "repeats", "disorder", "again", "most", "gaps", "anew",
-            "unsure", "behind", "lagged", "JOIN/LEAVE"
+            "",
+            "readers",
+            "received",
+            "cuts",
+            "missing",
+            "repeats",
+            "disorder",
+            "again",
+            "most",
+            "gaps",
+            "anew",
+            "unsure",
+            "behind",
+            "lagged",
+            "JOIN/LEAVE"
         );
     }
 
