@@ -93,13 +93,19 @@ pub(crate) fn forms() -> Vec<Form> {
 
 impl Extent {
     /// Lets it happen. Returns a remark for the table.
-    pub(crate) async fn happens(self, cluster: &mut Cluster, is_long: bool) -> String {
-        let form = usize::from(is_long);
+    ///
+    /// `percent` is the part of the long form; `None` stands for the short form.
+    pub(crate) async fn happens(self, cluster: &mut Cluster, percent: Option<usize>) -> String {
+        let form = usize::from(percent.is_some());
+        let part = |of: usize| (of * percent.unwrap_or(100)).div_ceil(100);
         match self {
-            Extent::Cuts { away, period, time } => cuts(cluster, away, period[form], time[form]).await,
-            Extent::Kills(runs) => kills(cluster, runs[form]).await,
-            Extent::Restarts(runs) => restarts(cluster, runs[form]).await,
-            Extent::Faults { messages } => faults(cluster, messages, is_long).await,
+            Extent::Cuts { away, period, time } => {
+                let time = Duration::from_secs(part(time[form].as_secs() as usize) as u64);
+                cuts(cluster, away, period[form], time).await
+            }
+            Extent::Kills(runs) => kills(cluster, part(runs[form])).await,
+            Extent::Restarts(runs) => restarts(cluster, part(runs[form])).await,
+            Extent::Faults { messages } => faults(cluster, part(messages), percent.is_some()).await,
         }
     }
 }

@@ -195,6 +195,12 @@ impl Log {
         self.lock().tally.clone()
     }
 
+    /// The number of messages that have come, those that came again included.
+    pub(crate) fn received(&self) -> u64 {
+        let state = self.lock();
+        state.tally.messages + state.tally.again
+    }
+
     /// The last kept message of each publisher.
     pub(crate) fn newest(&self) -> HashMap<usize, Number> {
         self.lock().newest.clone()

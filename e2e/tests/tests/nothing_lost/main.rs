@@ -7,7 +7,8 @@
 //! with `resume.js` over WebSockets and event streams, and in JavaScript, Rust and Python without, with a session.
 //!
 //! `./test nothing_lost` runs all forms at once, briefly; the long form one after the other, for an hour. `NOTHING_LOST_ONLY`
-//! selects the forms whose names contain it, and `NOTHING_LOST_SEED` repeats the random choices of a run.
+//! selects the forms whose names contain it, `NOTHING_LOST_PERCENT` a part of the long form, and `NOTHING_LOST_SEED` repeats the
+//! random choices of a run.
 
 mod balancer;
 mod cluster;
@@ -35,13 +36,15 @@ async fn nothing_is_lost_and_nothing_comes_twice_on_any_node() {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let seed = var("NOTHING_LOST_SEED").map_or_else(|_| now(), |seed| seed.parse().expect("a number"));
     let is_long = var("NOTHING_LOST_LONG").is_ok_and(|long| !long.is_empty());
+    let percent = var("NOTHING_LOST_PERCENT").map_or(100, |percent| percent.parse().expect("a number"));
+    let percent = is_long.then_some(percent);
     let only = var("NOTHING_LOST_ONLY").unwrap_or_default();
     println!("NOTHING_LOST_SEED={seed}");
     allow_descriptors(16_384);
     let (mut done, mut running) = (Vec::new(), Vec::new());
     for form in forms().into_iter().filter(|form| form.name.contains(&only)) {
         let name = form.name;
-        let form = tokio::spawn(run(form, seed, is_long));
+        let form = tokio::spawn(run(form, seed, percent));
         if is_long {
             done.push((name, form.await));
         } else {
@@ -66,9 +69,9 @@ async fn nothing_is_lost_and_nothing_comes_twice_on_any_node() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-async fn run(form: Form, seed: u64, is_long: bool) -> (Table, Vec<String>) {
-    let setup = if is_long { form.long } else { form.short };
+async fn run(form: Form, seed: u64, percent: Option<usize>) -> (Table, Vec<String>) {
+    let setup = if percent.is_some() { form.long } else { form.short };
     let mut cluster = Cluster::start(setup, seed).await;
-    let note = form.extent.happens(&mut cluster, is_long).await;
+    let note = form.extent.happens(&mut cluster, percent).await;
     cluster.ends(note).await
 }
