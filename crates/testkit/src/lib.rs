@@ -9,6 +9,8 @@ mod events;
 mod http;
 #[cfg(feature = "pond")]
 mod log;
+#[cfg(feature = "redis")]
+mod monitored;
 #[cfg(feature = "pond")]
 mod order;
 #[cfg(feature = "pond")]
@@ -27,6 +29,8 @@ pub use events::{EventPeer, request, request_from};
 pub use http::{HttpClient, upgrade};
 #[cfg(feature = "pond")]
 pub use log::Log;
+#[cfg(feature = "redis")]
+pub use monitored::MonitoredRedis;
 #[cfg(feature = "pond")]
 pub use order::OrderLoad;
 #[cfg(feature = "pond")]

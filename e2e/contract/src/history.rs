@@ -1,4 +1,4 @@
-//! The channels `/history/:roomId`, which keep their last messages.
+//! The channels `/history/:roomId` and `/watched/:roomId`, which keep their last messages.
 
 use std::time::Duration;
 
@@ -28,11 +28,10 @@ pub(crate) struct HistoryRequest {
     last: Option<usize>,
 }
 
-/// Replies with what the handler knows of the client: `history {recovery, missed, gap, position}`.
+/// Replies with what the handler knows of the client: `history {recovery, missed, may_repeat, gap, position}`.
 pub(crate) async fn join(ctx: JoinContext, Payload(request): Payload<HistoryRequest>) -> Result<Joined> {
     let username = username(request.username)?;
-    let mut seen = outcome(ctx.recovery());
-    seen["position"] = json!(ctx.position());
+    let seen = seen(&ctx);
     let mut joined = ctx.accept().assign("username", &username);
     if let Some(last) = request.last {
         joined = joined.replay_last(last);
@@ -40,9 +39,24 @@ pub(crate) async fn join(ctx: JoinContext, Payload(request): Payload<HistoryRequ
     Ok(joined.reply("history", &seen))
 }
 
+/// The same with presence.
+pub(crate) async fn join_tracked(ctx: JoinContext, Payload(request): Payload<HistoryRequest>) -> Result<Joined> {
+    let username = username(request.username)?;
+    let (seen, presence) = (seen(&ctx), json!({ "id": ctx.user_id(), "username": username }));
+    Ok(ctx.accept().assign("username", &username).track(&presence).reply("history", &seen))
+}
+
+fn seen(ctx: &JoinContext) -> Value {
+    let mut seen = outcome(ctx.recovery());
+    seen["position"] = json!(ctx.position());
+    seen
+}
+
 fn outcome(recovery: Recovery) -> Value {
     match recovery {
-        Recovery::Resumed { missed, .. } => json!({ "recovery": "resumed", "missed": missed }),
+        Recovery::Resumed { missed, may_repeat } => {
+            json!({ "recovery": "resumed", "missed": missed, "may_repeat": may_repeat })
+        }
         Recovery::Gap(reason) => json!({ "recovery": "gap", "gap": reason.as_str() }),
         _ => json!({ "recovery": "new" }),
     }

@@ -573,6 +573,13 @@ impl Recipient for Arc<ConnectionHandle> {
     fn deliver(&self, source: Source<'_>, position: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
         let effects = self.push(|outbox, bounds| match (position, &self.session) {
             (Some(position), Some(session)) => self.deliver_proven(outbox, bounds, (source, position), runs, session),
+            (None, Some(session)) => {
+                let pushed = outbox.deliver(source, runs, bounds, Instant::now)?;
+                if pushed.accepted {
+                    session.note_late(runs);
+                }
+                Ok(pushed)
+            }
             _ => outbox.deliver(source, runs, bounds, Instant::now),
         });
         let is_behind = matches!(effects.pushed, Ok(Pushed { behind: true, .. }));

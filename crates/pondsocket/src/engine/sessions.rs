@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use pondsocket_proto::channel::{Progress, Proof};
+use bytes::Bytes;
+use pondsocket_proto::channel::{Progress, Proof, Run};
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
 use pondsocket_proto::position::{Epoch, Position};
 use tokio::sync::Notify;
@@ -139,6 +140,16 @@ impl ConnectionSession {
         self.proof.lock().watch(from);
     }
 
+    /// Messages were sent that are for this connection, but not all of those around them.
+    pub(crate) fn note_late(&self, runs: &[Run<Bytes>]) {
+        let mut proof = self.proof.lock();
+        for Run { kept, frames, .. } in runs {
+            if let Some(Position { epoch, offset }) = *kept {
+                proof.sent_late(Position { epoch, offset: offset + u64::from(frames.saturating_sub(1)) });
+            }
+        }
+    }
+
     /// Nothing of a history is owed to the client any more.
     pub(crate) fn forget(&self, epoch: Epoch) {
         let mut channels = self.channels.lock();
@@ -230,6 +241,7 @@ impl ConnectionSession {
 
     /// The client has received everything.
     pub(crate) fn prove(&self, user: &UserId) {
+        self.sessions.note_sent(self.key, user, &self.positions());
         self.sessions.prove(self.key, user);
     }
 
@@ -518,6 +530,22 @@ impl Sessions {
         };
         if is_vacant {
             table.keep(key, ticket, Instant::now() + self.window);
+        }
+    }
+
+    /// A connection was sent more after it had left its channels: messages that stood ahead of the leave had to wait for their
+    /// positions.
+    fn note_sent(&self, key: SessionKey, user: &UserId, positions: &Positions) {
+        let mut table = self.table.lock();
+        if let Some(Entry::Ended { ticket, .. }) = table.by_key.get_mut(&key)
+            && ticket.user == *user
+        {
+            for (name, progress) in &mut ticket.channels {
+                let is_same = |(other, sent): &&(ChannelName, Progress)| other == name && sent.epoch == progress.epoch;
+                if let Some((_, Progress { sent, .. })) = positions.iter().find(is_same) {
+                    progress.sent = progress.sent.max(*sent);
+                }
+            }
         }
     }
 

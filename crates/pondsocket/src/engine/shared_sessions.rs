@@ -22,14 +22,14 @@ use pondsocket_proto::position::Position;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::cluster::{BoxFuture, BusError};
 use crate::engine::answers::{Answers, CopyLimits};
 use crate::engine::handled::{HandledMessage, HandledRecord};
 
-/// The longest wait for the store when a client connects.
-const STORE_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait for the store when a client connects: as long as messages wait for it.
+const STORE_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest wait for a node that has the connection of a session: it pings the client, and ends the connection.
 const HOLDER_WAIT: Duration = Duration::from_millis(1500);
@@ -50,6 +50,8 @@ pub(crate) trait SessionRecords: fmt::Debug + Send + Sync {
     fn has_room(&self) -> bool;
     /// Asks a node to end the connection of a session, if its client does not answer. Returns `false` if the node is not alive.
     fn claim(&self, holder: &NodeId, key: &str) -> bool;
+    /// Returns `true` if the store has been away for so long that nothing waits for it any more.
+    fn is_away(&self) -> bool;
     /// This node.
     fn me(&self) -> NodeId;
 }
@@ -139,17 +141,11 @@ impl SharedSessions {
 
     /// Takes what is known of a session. A record of another user than `user` stays.
     pub(crate) async fn take(&self, key: &str, user: Option<&UserId>, ttl: Duration) -> Found {
-        let (key, until) = (self.key(key), Instant::now() + HOLDER_WAIT);
+        let key = self.key(key);
         let mut claimed: Option<Record> = None;
+        let mut until = Instant::now();
         loop {
-            let taken = match timeout(STORE_WAIT, self.records.take(&key)).await {
-                Ok(Ok(taken)) => taken,
-                Ok(Err(error)) => {
-                    tracing::debug!(target: "pondsocket::bus", %error, "cannot read a session");
-                    None
-                }
-                Err(_) => None,
-            };
+            let taken = self.take_record(&key).await;
             let record = taken.as_ref().and_then(|taken| serde_json::from_slice::<Record>(taken).ok());
             let holder = record.as_ref().and_then(Record::holder);
             match (record, holder) {
@@ -168,6 +164,7 @@ impl SharedSessions {
                         return record.into_ticket(true);
                     }
                     claimed = Some(record);
+                    until = Instant::now() + HOLDER_WAIT;
                 }
                 (None, _) if claimed.is_none() => return Found::Nothing,
                 // The node that has the connection has not answered.
@@ -177,6 +174,22 @@ impl SharedSessions {
                 (None, _) => {}
             }
             sleep(LOOK).await;
+        }
+    }
+
+    /// Takes a record. A store that loses its connection is asked again.
+    async fn take_record(&self, key: &str) -> Option<Bytes> {
+        let deadline = Instant::now() + STORE_WAIT;
+        loop {
+            match timeout_at(deadline, self.records.take(key)).await {
+                Ok(Ok(taken)) => return taken,
+                Ok(Err(error)) if self.records.is_away() || Instant::now() + LOOK >= deadline => {
+                    tracing::debug!(target: "pondsocket::bus", %error, "cannot read a session");
+                    return None;
+                }
+                Ok(Err(_)) => sleep(LOOK).await,
+                Err(_) => return None,
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use pondsocket::{
     Result, Server,
 };
 use serde_json::{Value, json};
-use testkit::{Peer, Recorder, eventually, serve};
+use testkit::{Message, Peer, Recorder, eventually, serve};
 
 /// A bus without a store of histories.
 struct Storeless(Arc<MemoryBus>);
@@ -379,6 +379,37 @@ async fn a_member_that_knows_no_positions_joins_again_after_a_gap() {
     say(&mut ada, "say", 2).await;
     assert_eq!(ada.next().await["event"], "done");
     assert_eq!(ada.closed().await.map(|frame| u16::from(frame.code)), Some(1012));
+}
+
+#[tokio::test]
+async fn a_member_that_knows_no_positions_gets_nothing_from_behind_a_gap() {
+    let hub = MemoryHub::new();
+    let node = start(&hub, "one").await;
+    let (mut bob, _) = join(&node, "bob", &json!("")).await;
+    let mut stock = Vec::new();
+    for n in 0..20 {
+        let mut peer = Peer::connect(node.address, &format!("/?user=stock-{n}")).await;
+        peer.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/chat/a", json!({})).await;
+        assert_eq!(peer.next().await["event"], "ACKNOWLEDGE");
+        stock.push(peer);
+    }
+    hub.lose_history();
+    // The connections are closed one after the other, and meanwhile more is said.
+    for n in 1..5 {
+        say(&mut bob, "say", n).await;
+    }
+    resync(&mut bob).await;
+    for peer in &mut stock {
+        let mut received = Vec::new();
+        while let Some(frame) = peer.frame().await {
+            match frame {
+                Message::Text(text) => received.push(text.to_string()),
+                Message::Close(frame) => assert_eq!(frame.map(|frame| u16::from(frame.code)), Some(1012)),
+                _ => {}
+            }
+        }
+        assert_eq!(received, Vec::<String>::new());
+    }
 }
 
 #[tokio::test]

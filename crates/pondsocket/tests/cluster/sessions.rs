@@ -133,6 +133,57 @@ async fn after_a_shutdown_a_client_resumes_on_another_node_without_repetitions()
 }
 
 #[tokio::test]
+async fn a_message_that_gets_its_position_during_a_shutdown_is_not_repeated() {
+    let (_hub, one, two) = pair().await;
+    let mut client = one.bob().await;
+    let _other = two.member("ada").await;
+    one.say(1..3);
+    assert_eq!(numbers(&mut client, 2).await, [1, 2]);
+    // The client leaves the channel while the store has not answered yet.
+    one.bus.delay_answers(Duration::from_millis(300));
+    one.say(3..5);
+    let pond = one.pond.clone();
+    let stops = tokio::spawn(async move { pond.shutdown(pondsocket::Shutdown::within(Duration::from_secs(10))).await });
+    assert_eq!(numbers(&mut client, 2).await, [3, 4]);
+    assert_eq!(client.closed().await.map(|frame| u16::from(frame.code)), Some(1001));
+    // The next read sends the answer to the close frame.
+    assert!(client.frame().await.is_none());
+    stops.await.expect("no panic");
+    two.say(5..6);
+    let mut client = two.bob().await;
+    assert_eq!(two.recovery(), Recovery::Resumed { missed: 1, may_repeat: 0 });
+    assert_eq!(numbers(&mut client, 1).await, [5]);
+}
+
+#[tokio::test]
+async fn a_client_that_comes_while_the_store_is_away_for_a_moment_resumes() {
+    for is_slow in [true, false] {
+        let (_hub, one, two) = pair().await;
+        let _ada = two.member("ada").await;
+        let mut client = one.bob().await;
+        one.say(1..3);
+        assert_eq!(numbers(&mut client, 2).await, [1, 2]);
+        client.nothing_before_reply("/chat/a", "ask").await;
+        client.reset();
+        eventually("the loss is noticed", || one.connections() == 0).await;
+        one.say(3..4);
+        if is_slow {
+            two.bus.delay_answers(Duration::from_millis(1200));
+        } else {
+            two.bus.cut();
+        }
+        let (mut client, ()) = tokio::join!(two.bob(), async {
+            if !is_slow {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                two.bus.restore();
+            }
+        });
+        assert_eq!(two.recovery(), Recovery::Resumed { missed: 1, may_repeat: 0 }, "slow: {is_slow}");
+        assert_eq!(numbers(&mut client, 1).await, [3]);
+    }
+}
+
+#[tokio::test]
 async fn the_lost_connection_of_a_session_is_ended_on_its_node() {
     let (_hub, one, two) = pair().await;
     // Its socket is open, but nobody reads it.

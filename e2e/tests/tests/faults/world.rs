@@ -1,10 +1,7 @@
 //! Three nodes, a Redis, and the routes between them.
 
-use std::time::Duration;
-use testkit::RedisServer;
-
 use e2e_tests::network::{Namespace, Proxy};
-use tokio::time::{Instant, sleep};
+use testkit::{MonitoredRedis, RedisServer};
 
 use crate::node::{Node, Route};
 
@@ -12,9 +9,6 @@ pub(crate) const NODES: usize = 3;
 
 /// The number of the node to which faults of a single node are applied.
 pub(crate) const VICTIM: usize = 2;
-
-/// The longest time until all processes are ready.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum World {
@@ -75,15 +69,7 @@ async fn isolated(namespace: Namespace) -> Processes {
 }
 
 async fn monitored() -> Processes {
-    let primary = RedisServer::start().await;
-    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
-    let sentinel = RedisServer::start_sentinel(&primary).await;
-    // The sentinel lists the replica once that is synchronised and it has polled the primary.
-    let deadline = Instant::now() + TIMEOUT;
-    while !sentinel.info("sentinel", "master0").await.contains("slaves=1") {
-        assert!(Instant::now() < deadline, "the sentinel does not see the replica");
-        sleep(Duration::from_millis(50)).await;
-    }
+    let MonitoredRedis { primary, replica, sentinel } = MonitoredRedis::start().await;
     let sentinels = format!("127.0.0.1:{}", sentinel.port);
     let routes = [(); NODES].map(|()| Route::Sentinels { nodes: sentinels.clone() });
     Processes { replica: Some(replica), sentinel: Some(sentinel), ..start(primary, routes).await }

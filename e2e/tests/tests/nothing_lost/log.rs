@@ -1,149 +1,374 @@
-//! The record of a reader, and the rules that it must obey.
+//! The record of a reader, checked against the rules as it grows.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::fmt::{self, Debug, Formatter, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::reader::Kind;
+use crate::tally::Tally;
+
+/// The number of entries that are shown with a fault.
+const CONTEXT: usize = 10;
+
+/// The most messages in an epoch. A larger offset is nonsense.
+const MOST: u64 = 100_000_000;
+
+/// The name of an epoch.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub(crate) struct Epoch([u8; 11]);
+
+impl Debug for Epoch {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", String::from_utf8_lossy(&self.0).trim_end_matches('\0'))
+    }
+}
 
 /// A position, read without the code under test.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(crate) struct At {
-    pub(crate) epoch: String,
+    pub(crate) epoch: Epoch,
     pub(crate) offset: u64,
+}
+
+impl Debug for At {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}.{}", self.epoch, self.offset)
+    }
 }
 
 impl At {
     /// `None` if the text is no position: a message that is not kept has another request id.
     pub(crate) fn read(text: &str) -> Option<At> {
         let (epoch, offset) = text.split_once('.')?;
-        Some(At { epoch: epoch.to_owned(), offset: offset.parse().ok()? })
+        let mut name = [0; 11];
+        name.get_mut(..epoch.len())?.copy_from_slice(epoch.as_bytes());
+        let offset = offset.parse().ok().filter(|offset| *offset < MOST)?;
+        Some(At { epoch: Epoch(name), offset })
+    }
+
+    fn next(self) -> At {
+        At { offset: self.offset + 1, ..self }
     }
 }
 
 /// The number of a message: its publisher, the connection of the publisher, and its place among the messages of this one.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Number {
     pub(crate) publisher: usize,
+    /// From 1.
     pub(crate) connection: u64,
     pub(crate) nth: u64,
 }
 
+impl Debug for Number {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.publisher, self.connection, self.nth)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
-    /// The client was told where it is, with the reason if it may have missed something.
+    /// A client that resumes was told where it is, with the reason if it may have missed something.
     Told {
         at: Option<At>,
         gap: Option<String>,
     },
+    /// The join handler of a client with a session knows what happened. It replies behind what was replayed.
+    Joined(Recovery),
     Message {
         at: Option<At>,
         number: Number,
+    },
+    /// The connection was lost. What a client with a session gets next may come again.
+    Lost,
+    /// The published client has dropped so many events, because its caller was too slow for them.
+    Lagged(u64),
+    /// A JOIN or a LEAVE.
+    Presence {
+        who: String,
     },
     /// Something that must not happen.
     Trouble(String),
 }
 
-/// The messages that a reader has received.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Recovery {
+    /// Nothing is known of the client.
+    New,
+    Resumed {
+        may_repeat: u64,
+    },
+    Gap(String),
+}
+
+/// The facts that the logs of all readers of a room have to agree about: the message at each position.
+#[derive(Debug, Default)]
+pub(crate) struct Common(Mutex<HashMap<Epoch, Vec<Number>>>);
+
+impl Common {
+    /// Returns `false` if another message is known at this position.
+    fn agrees(&self, at: At, number: Number) -> bool {
+        let mut epochs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = epochs.entry(at.epoch).or_default();
+        let index = at.offset as usize;
+        if numbers.len() <= index {
+            numbers.resize(index + 1, Number::default());
+        }
+        let known = &mut numbers[index];
+        if *known == Number::default() {
+            *known = number;
+        }
+        *known == number
+    }
+
+    /// The number of messages that some reader has received.
+    pub(crate) fn count(&self) -> usize {
+        let epochs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        epochs.values().flatten().filter(|number| **number != Number::default()).count()
+    }
+}
+
+/// What a reader has received.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) name: String,
-    entries: Mutex<Vec<Entry>>,
+    pub(crate) kind: Kind,
+    common: Arc<Common>,
+    state: Mutex<State>,
 }
 
-/// The facts that the logs of all readers have to agree about.
 #[derive(Debug, Default)]
-pub(crate) struct Common {
-    numbers: HashMap<At, Number>,
-}
-
-/// The result of the check of a log.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Summary {
-    pub(crate) messages: usize,
-    /// The number of gaps that the client was told of.
-    pub(crate) gaps: usize,
-    /// Messages without a position.
-    pub(crate) unkept: usize,
-    /// Messages that have come again behind a gap.
-    pub(crate) repeats: usize,
-    /// `true` if its node has begun to give positions without Redis, and the client is yet to be told of the gap.
-    pub(crate) is_owed_notice: bool,
-    /// The position of the last message that has one.
-    pub(crate) last: Option<At>,
+struct State {
+    tally: Tally,
+    /// The next position, unless any may come.
+    next: Option<At>,
+    /// The connection of a client with a session was lost, and nothing has come since.
+    may_go_back: bool,
+    /// The same, and its join handler has not replied since.
+    is_joining: bool,
+    /// The messages that are missing if the join handler was not told of a gap.
+    doubt: Option<(u64, String)>,
+    /// The next one of the messages that come again.
+    again_from: Option<At>,
+    /// The messages that have come again since the last loss of the connection.
+    again: u64,
+    run: HashMap<(usize, u64), u64>,
+    highest: HashMap<(usize, u64), u64>,
+    newest: HashMap<usize, Number>,
+    recent: VecDeque<Entry>,
+    /// The number of entries that are yet to be shown with the fault.
+    behind_fault: usize,
 }
 
 impl Log {
-    pub(crate) fn new(name: &str) -> Log {
-        Log { name: name.to_owned(), entries: Mutex::default() }
+    pub(crate) fn new(name: &str, kind: Kind, common: Arc<Common>) -> Log {
+        Log { name: name.to_owned(), kind, common, state: Mutex::default() }
     }
 
+    /// Records and checks an entry: positions go on one by one, except where the client was told of a gap, and within such a run
+    /// so do the messages of each connection of a publisher. All readers have the same message at one position. A node that
+    /// cannot reach Redis goes on in an epoch of its own, and tells its members when Redis is back.
     pub(crate) fn push(&self, entry: Entry) {
-        self.lock().push(entry);
+        let state = &mut *self.lock();
+        state.recent.push_back(entry.clone());
+        if state.recent.len() > CONTEXT {
+            state.recent.pop_front();
+        }
+        let next = state.next;
+        if state.behind_fault > 0
+            && let Some(fault) = &mut state.tally.fault
+        {
+            state.behind_fault -= 1;
+            // Writing into a string never fails.
+            let _ = write!(fault, ", {entry:?}");
+        }
+        if let Err(fault) = self.check(state, entry)
+            && state.tally.fault.is_none()
+        {
+            let State { recent, .. } = &*state;
+            state.tally.fault = Some(format!("{}: {fault}; {next:?} was next; {recent:?}, and then", self.name));
+            state.behind_fault = CONTEXT;
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn tally(&self) -> Tally {
+        self.lock().tally.clone()
+    }
+
+    /// The number of messages that have come, those that came again included.
+    pub(crate) fn received(&self) -> u64 {
+        let state = self.lock();
+        state.tally.messages + state.tally.again
     }
 
     /// The last kept message of each publisher.
     pub(crate) fn newest(&self) -> HashMap<usize, Number> {
-        let kept = |entry: &Entry| match entry {
-            Entry::Message { at: Some(_), number } => Some((number.publisher, *number)),
-            _ => None,
-        };
-        self.lock().iter().filter_map(kept).collect()
+        self.lock().newest.clone()
     }
 
-    /// Checks all that was received: positions go on one by one, except where the client was told of a gap, and within such a run
-    /// so do the messages of each connection of a publisher. All readers have the same message at one position. A node that
-    /// cannot reach Redis goes on in an epoch of its own, and tells its members when Redis is back.
-    pub(crate) fn check(&self, common: &mut Common) -> Result<Summary, String> {
-        let mut summary = Summary::default();
-        let mut next: Option<At> = None;
-        let mut run: HashMap<(usize, u64), u64> = HashMap::new();
-        let mut highest: HashMap<(usize, u64), u64> = HashMap::new();
-        let entries = self.lock().clone();
-        for (line, entry) in entries.iter().enumerate() {
-            let fault = |what: &str| {
-                let around = &entries[line.saturating_sub(6)..entries.len().min(line + 4)];
-                Err(format!("{}: {what}: {entry:?}, expected {next:?}, in {around:#?}", self.name))
-            };
-            match entry {
-                Entry::Trouble(what) => return fault(what),
-                Entry::Told { at, gap } => {
-                    if gap.is_some() {
-                        summary.gaps += 1;
-                        summary.is_owed_notice = false;
-                        run.clear();
-                    }
-                    if gap.is_some() || next.is_none() {
-                        next = at.clone().map(|at| At { offset: at.offset + 1, ..at });
-                    }
+    /// Returns `true` if it has not received anything since it was told of a gap.
+    pub(crate) fn is_behind_gap(&self) -> bool {
+        self.lock().next.is_none()
+    }
+
+    /// Returns `true` if its connection was lost and it is not known what the join handler was told since.
+    pub(crate) fn is_joining(&self) -> bool {
+        self.lock().is_joining
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self, state: &mut State, entry: Entry) -> Result<(), String> {
+        match entry {
+            Entry::Trouble(what) => {
+                state.tally.troubles += 1;
+                return Err(what);
+            }
+            Entry::Told { at, gap } => {
+                if gap.is_some() {
+                    state.gap();
                 }
-                Entry::Message { at: None, .. } => summary.unkept += 1,
-                Entry::Message { at: Some(at), number } => {
-                    match &next {
-                        Some(next) if next.epoch != at.epoch && at.offset == 1 => {
-                            summary.is_owed_notice = true;
-                            run.clear();
-                        }
-                        Some(next) if next != at => return fault("not the next position"),
-                        _ => {}
-                    }
-                    if *common.numbers.entry(at.clone()).or_insert(*number) != *number {
-                        return fault("another message than others have at this position");
-                    }
-                    let connection = (number.publisher, number.connection);
-                    if run.insert(connection, number.nth).is_some_and(|before| before + 1 != number.nth) {
-                        return fault("a message of a publisher is missing, or comes in another order");
-                    }
-                    let highest = highest.entry(connection).or_default();
-                    summary.repeats += usize::from(number.nth <= *highest);
-                    *highest = number.nth.max(*highest);
-                    summary.messages += 1;
-                    summary.last = Some(at.clone());
-                    next = Some(At { epoch: at.epoch.clone(), offset: at.offset + 1 });
+                if gap.is_some() || state.next.is_none() {
+                    state.next = at.map(At::next);
                 }
             }
+            Entry::Joined(recovery) => return state.joined(&recovery),
+            Entry::Lost => {
+                state.tally.cuts += 1;
+                state.may_go_back = self.kind.resumes_by_session();
+                state.is_joining = state.may_go_back;
+                state.tally.undecided += u64::from(state.doubt.take().is_some());
+                state.again_from = None;
+                state.again = 0;
+            }
+            Entry::Lagged(events) => {
+                state.tally.lagged += events;
+                state.begin_anew();
+            }
+            Entry::Presence { who } if who == self.name => {}
+            Entry::Presence { .. } => state.tally.presence += 1,
+            Entry::Message { at: None, .. } => state.tally.unkept += 1,
+            Entry::Message { at: Some(at), number } => {
+                let agrees = self.common.agrees(at, number);
+                let followed = state.message(at, number);
+                if !agrees {
+                    state.tally.disorder += 1;
+                    return Err("another message than others have at this position".into());
+                }
+                return followed;
+            }
         }
-        Ok(summary)
+        Ok(())
+    }
+}
+
+impl State {
+    fn joined(&mut self, recovery: &Recovery) -> Result<(), String> {
+        self.is_joining = false;
+        let again = std::mem::take(&mut self.again);
+        let doubt = self.doubt.take();
+        match recovery {
+            Recovery::Resumed { may_repeat } if again > *may_repeat => {
+                self.tally.repeats += again - may_repeat;
+                return Err(format!("{again} came again, and the join handler was told that {may_repeat} may"));
+            }
+            Recovery::Resumed { .. } => {
+                if let Some((missing, fault)) = doubt {
+                    self.tally.missing += missing;
+                    return Err(fault);
+                }
+            }
+            Recovery::Gap(_) => self.tally.gaps += 1,
+            Recovery::New => self.tally.anew += u64::from(self.tally.messages > 0),
+        }
+        match recovery {
+            Recovery::Resumed { .. } => {}
+            // What has come since is behind the gap.
+            _ if doubt.is_some() => self.tally.is_owed_notice = false,
+            _ => self.begin_anew(),
+        }
+        Ok(())
+    }
+
+    fn gap(&mut self) {
+        self.tally.gaps += 1;
+        self.begin_anew();
+    }
+
+    /// Any position may come next.
+    fn begin_anew(&mut self) {
+        self.tally.is_owed_notice = false;
+        self.may_go_back = false;
+        self.again_from = None;
+        self.next = None;
+        self.run.clear();
+    }
+
+    fn message(&mut self, at: At, number: Number) -> Result<(), String> {
+        self.newest.insert(number.publisher, number);
+        let may_go_back = std::mem::take(&mut self.may_go_back);
+        let is_behind = self.next.is_some_and(|next| next.epoch == at.epoch && next.offset > at.offset);
+        if may_go_back && is_behind {
+            self.again_from = Some(at);
+        }
+        if let Some(expected) = self.again_from {
+            self.again_from = Some(at.next()).filter(|next| self.next != Some(*next));
+            self.again += 1;
+            self.tally.again += 1;
+            self.tally.most_again = self.tally.most_again.max(self.again);
+            if expected != at {
+                self.tally.disorder += 1;
+                return Err(format!("not {expected:?}, of what comes again"));
+            }
+            return Ok(());
+        }
+        if is_behind {
+            self.tally.repeats += 1;
+            return Err("it comes twice".into());
+        }
+        let followed = match self.next.replace(at.next()) {
+            Some(next) if next.epoch != at.epoch && at.offset == 1 => {
+                self.tally.is_owed_notice = true;
+                self.run.clear();
+                Ok(())
+            }
+            Some(next) if next != at => {
+                let missing = if next.epoch == at.epoch { at.offset - next.offset } else { 1 };
+                let fault = format!("not {next:?}, which is the next one");
+                self.run.clear();
+                if self.is_joining {
+                    self.doubt.get_or_insert((missing, fault));
+                    Ok(())
+                } else {
+                    self.tally.missing += missing;
+                    Err(fault)
+                }
+            }
+            _ => Ok(()),
+        };
+        self.tally.messages += 1;
+        self.tally.last = Some(at);
+        self.follow_publisher(number).and(followed)
+    }
+
+    /// The messages of a connection of a publisher go on one by one, too.
+    fn follow_publisher(&mut self, Number { publisher, connection, nth }: Number) -> Result<(), String> {
+        let connection = (publisher, connection);
+        let highest = self.highest.entry(connection).or_default();
+        self.tally.behind_gap += u64::from(nth <= *highest);
+        *highest = nth.max(*highest);
+        match self.run.insert(connection, nth) {
+            Some(before) if before + 1 < nth => {
+                self.tally.missing += nth - before - 1;
+                Err("a message of a publisher is missing".into())
+            }
+            Some(before) if before + 1 > nth => {
+                self.tally.disorder += 1;
+                Err("a message of a publisher comes in another order".into())
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -1,15 +1,11 @@
-//! The readers: raw WebSockets that bring their positions, and the published JavaScript client with `resume.js`.
+//! The kinds of readers, and raw WebSockets that bring their positions.
 
-use std::collections::HashMap;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -17,37 +13,73 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::log::{At, Entry, Log, Number};
 
+/// A kind of readers.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Kind {
+    /// A WebSocket that brings its position, and checks what the server tells it.
+    Raw,
+    /// The published JavaScript client with `resume.js`.
+    Page,
+    /// The same over an event stream.
+    Stream,
+    /// The published JavaScript client, which knows nothing of positions, with a session.
+    Stock,
+    /// The published Rust client with a session. Its caller connects again.
+    Rust,
+    /// The published Python client with a session. It tries to connect once after a loss.
+    Python,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Raw => "raw, resumes",
+            Kind::Page => "JavaScript, resumes",
+            Kind::Stream => "event stream, resumes",
+            Kind::Stock => "JavaScript, session",
+            Kind::Rust => "Rust, session",
+            Kind::Python => "Python, session",
+        }
+    }
+
+    /// Returns `true` if the server has to know what has arrived.
+    pub(crate) fn resumes_by_session(self) -> bool {
+        matches!(self, Kind::Stock | Kind::Rust | Kind::Python)
+    }
+}
+
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-pub(crate) async fn connect(address: &str) -> Result<Socket, Box<Error>> {
-    Ok(connect_async(format!("ws://{address}/api/socket?token=t")).await?.0)
+pub(crate) async fn connect(address: &str, session: &str) -> Result<Socket, Box<Error>> {
+    Ok(connect_async(format!("ws://{address}/api/socket?token=t&session={session}")).await?.0)
 }
 
 /// Asks to join from a position.
 pub(crate) async fn join(socket: &mut Socket, room: &str, name: &str, position: &str) -> Result<(), Box<Error>> {
     let params = json!({ "username": name, "$resume": position });
-    Ok(socket.send(Message::text(text("JOIN_CHANNEL", "JOIN_CHANNEL", room, &params))).await?)
+    Ok(socket.send(Message::text(text("JOIN_CHANNEL", "JOIN_CHANNEL", room, "join", &params))).await?)
 }
 
 /// A message of a client.
-pub(crate) fn text(action: &str, event: &str, room: &str, payload: &Value) -> String {
-    json!({ "action": action, "event": event, "channelName": room, "requestId": "r", "payload": payload }).to_string()
+pub(crate) fn text(action: &str, event: &str, room: &str, id: &str, payload: &Value) -> String {
+    json!({ "action": action, "event": event, "channelName": room, "requestId": id, "payload": payload }).to_string()
 }
 
 /// Follows a room over raw WebSockets, for ever.
-pub(crate) fn follow(log: Arc<Log>, address: String, room: String) -> JoinHandle<()> {
+pub(crate) fn follow(log: Arc<Log>, address: String, room: String, session: String) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut position = String::new();
         loop {
             // The end of a connection does not matter: the next one says what is missing.
-            let _ = read(&log, &address, &room, &mut position).await;
+            let _ = read(&log, &address, &room, &session, &mut position).await;
+            log.push(Entry::Lost);
             sleep(Duration::from_millis(50)).await;
         }
     })
 }
 
-async fn read(log: &Log, address: &str, room: &str, position: &mut String) -> Result<(), Box<Error>> {
-    let mut socket = connect(address).await?;
+async fn read(log: &Log, address: &str, room: &str, session: &str, position: &mut String) -> Result<(), Box<Error>> {
+    let mut socket = connect(address, session).await?;
     join(&mut socket, room, &log.name, position).await?;
     while let Some(message) = socket.next().await {
         let Message::Text(text) = message? else { continue };
@@ -80,7 +112,11 @@ async fn read(log: &Log, address: &str, room: &str, position: &mut String) -> Re
                 }
                 log.push(Entry::Told { at: Some(at), gap });
             }
-            "CONNECTION" | "history" => {}
+            "JOIN" | "LEAVE" => {
+                let who = payload["changed"]["username"].as_str().expect("a name").to_owned();
+                log.push(Entry::Presence { who });
+            }
+            "CONNECTION" | "history" | "UPDATE" => {}
             _ => log.push(Entry::Trouble(format!("unexpected: {text}"))),
         }
     }
@@ -88,47 +124,7 @@ async fn read(log: &Log, address: &str, room: &str, position: &mut String) -> Re
 }
 
 /// The numbers that are in a payload.
-fn number(value: &Value) -> Number {
+pub(crate) fn number(value: &Value) -> Number {
     let number = |at: usize| value[at].as_u64().unwrap_or_else(|| panic!("no number: {value}"));
     Number { publisher: number(0) as usize, connection: number(1), nth: number(2) }
-}
-
-/// The published clients, in a process of Node.
-#[derive(Debug)]
-pub(crate) struct Published {
-    _process: Child,
-    reading: JoinHandle<()>,
-}
-
-impl Published {
-    /// Starts a client for each of these logs, at these URLs. The scheme decides the transport.
-    pub(crate) fn start(logs: Vec<(Arc<Log>, String)>, room: &str) -> Published {
-        let clients: Vec<_> = logs.iter().map(|(log, url)| json!({ "name": log.name, "url": url })).collect();
-        let mut node = Command::new("node");
-        node.args(["../clients/js/support/follow.mjs", room, &json!(clients).to_string()]);
-        let mut process = node.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("these tests need Node");
-        let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-        let logs: HashMap<_, _> = logs.into_iter().map(|(log, _)| (log.name.clone(), log)).collect();
-        let reading = tokio::spawn(async move {
-            while let Some(line) = lines.next_line().await.expect("text") {
-                let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
-                logs[line["client"].as_str().expect("a name")].push(entry(&line));
-            }
-        });
-        Published { _process: process, reading }
-    }
-}
-
-impl Drop for Published {
-    fn drop(&mut self) {
-        self.reading.abort();
-    }
-}
-
-fn entry(line: &Value) -> Entry {
-    let at = line["position"].as_str().and_then(At::read);
-    match &line["n"] {
-        Value::Null => Entry::Told { at, gap: line["gap"].as_str().map(str::to_owned) },
-        n => Entry::Message { at, number: number(n) },
-    }
 }

@@ -70,6 +70,16 @@ impl Proof {
         }
     }
 
+    /// A message was sent behind [`stop`](Self::stop): it stood ahead of the leave, and had to wait for its position.
+    pub fn sent_late(&mut self, position: Position) {
+        if self.is_stopped
+            && !self.has_lost
+            && let Some(progress) = self.progress_mut(position.epoch)
+        {
+            progress.sent = progress.sent.max(position.offset);
+        }
+    }
+
     /// Messages were dropped that are not sent later, and the client is not told: from now on nothing is proven.
     pub fn lose(&mut self) {
         self.has_lost = true;
@@ -228,11 +238,14 @@ mod tests {
         proof.pong(second);
         proof.pong(first);
         assert_eq!((proven(&proof), proof.has_answered(second)), (8, true));
+        proof.sent_late(at(11));
         proof.stop();
         proof.sent(at(10));
         let last = proof.force_ping(2000);
         proof.pong(last);
         assert_eq!(proven(&proof), 9);
+        proof.sent_late(at(10));
+        assert_eq!(proof.progress(at(0).epoch).map(|progress| progress.sent), Some(10));
     }
 
     #[test]

@@ -122,6 +122,10 @@ impl SessionRecords for NodeRecords {
         is_alive
     }
 
+    fn is_away(&self) -> bool {
+        self.0.upgrade().is_none_or(|node| node.is_given_up(node.clock.now()))
+    }
+
     fn me(&self) -> NodeId {
         self.0.upgrade().map_or(NodeId { name: "".into(), incarnation: 0 }, |node| node.id().clone())
     }

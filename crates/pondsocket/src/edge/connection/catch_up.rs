@@ -143,8 +143,8 @@ impl Session {
         }
         // Before the connection leaves its channels, and takes the positions for its session.
         self.handle.with_proof(Proof::lose);
-        self.handle.close(Close::Graceful(GAP));
-        self.handle.fill(&gap.hole, gap.hole.last, &[]);
+        // Without what waits: it would seem to follow what the client has received.
+        self.handle.close(Close::Immediate(GAP));
         true
     }
 

@@ -48,9 +48,7 @@ async fn nodes_follow(fixture: &mut Fixture) {
 
 /// Returns `true` if the replica is the primary, also for the sentinel.
 async fn is_promoted(fixture: &Fixture) -> bool {
-    let address = format!("address=127.0.0.1:{},", replica(fixture).port);
-    sentinel(fixture).info("sentinel", "master0").await.contains(&address)
-        && replica(fixture).info("replication", "role").await == "master"
+    sentinel(fixture).has_promoted(replica(fixture)).await
 }
 
 fn replica(fixture: &Fixture) -> &RedisServer {

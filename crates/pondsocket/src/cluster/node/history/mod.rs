@@ -102,7 +102,7 @@ impl Node {
     }
 
     /// Returns `true` if the store has not answered for so long that nothing waits for it any more, since this time.
-    fn is_given_up(&self, since: u64) -> bool {
+    pub(super) fn is_given_up(&self, since: u64) -> bool {
         self.clock.now().saturating_sub(since) >= PATIENCE || self.down_for() >= Duration::from_millis(PATIENCE)
     }
 
