@@ -100,7 +100,10 @@ fn every_metric_on_the_pages_is_one_that_the_server_exports() {
 fn every_name_in_code_font_stands_in_the_sources() {
     let known = words_of(
         &["crates", "integrations", "examples", "e2e", "bench", "ops", "templates", "test"],
-        &["rs", "lua", "toml", "js", "mjs", "py", "sh", "yaml", "yml", "conf", "cfg", "json", "service", "socket", "txt"],
+        &[
+            "rs", "lua", "toml", "js", "mjs", "py", "sh", "yaml", "yml", "conf", "cfg", "json", "service", "socket",
+            "txt",
+        ],
     );
     let (mut missing, mut checked) = (Vec::new(), 0);
     for page in Page::all() {
