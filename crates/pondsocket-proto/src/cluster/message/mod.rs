@@ -30,7 +30,7 @@ const PROTOCOL: &str = "pondsocket.distributed";
 const VERSION: u64 = 1;
 
 /// The sender of messages of the server itself.
-const SERVER: &str = "CHANNEL";
+pub(super) const SERVER: &str = "CHANNEL";
 
 /// The longest id of a message or of a node, in bytes. Ids are kept as keys, so their senders must not choose the size.
 pub const MAX_ID: usize = 256;

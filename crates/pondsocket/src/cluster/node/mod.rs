@@ -81,8 +81,8 @@ pub(crate) trait Host: HistoryHost + Send + Sync {
     fn follow_sessions(&self, most: usize) -> usize;
     /// Carries out a command of another node on a user here.
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict;
-    /// Runs the leave handler of a user whose node has died.
-    fn inherit(&self, channel: &ChannelName, user: UserId, member: RemoteMember);
+    /// Runs the leave handler of a user whose node has died, when its grace has ended or a command has removed it.
+    fn inherit(&self, channel: &ChannelName, user: UserId, member: RemoteMember, removed_by: Option<Command>);
 }
 
 /// A node of a cluster.
