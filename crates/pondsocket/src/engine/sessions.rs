@@ -8,7 +8,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::pin::pin;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -22,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::engine::answers::Answers;
+use crate::engine::changes;
 use crate::engine::shared_sessions::{Found, Positions, SharedSessions};
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
@@ -205,8 +205,18 @@ impl ConnectionSession {
         let sum = positions.iter().fold(0, |sum: u64, (_, progress)| sum.wrapping_add(progress.proven).wrapping_add(1));
         // A record of positions that do not move is written twice a day, so that it does not expire.
         let sum = sum.wrapping_add(self.start.elapsed().as_secs() / (12 * 3600));
-        // Relaxed: one task reads and writes it.
+        // Relaxed: it may be read and written in any order, and at worst a record is written twice.
         (self.recorded.swap(sum, Ordering::Relaxed) != sum).then_some(positions)
+    }
+
+    /// Records the positions for other nodes at once, because the client has joined a channel. Without a record of that it would
+    /// be a new client there.
+    pub(crate) fn record(&self, user: &UserId) {
+        if self.sessions.shared.get().is_some()
+            && let Some(positions) = self.moved()
+        {
+            self.sessions.follow(self.key, user, &positions);
+        }
     }
 
     /// The time, in milliseconds.
@@ -275,15 +285,7 @@ impl ConnectionSession {
 
     /// Waits until a condition holds, which is looked at after each answer, or the connection has left its channels.
     async fn changed(&self, holds: impl Fn() -> bool) {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            // Before the look: a change behind it is not missed.
-            changed.as_mut().enable();
-            if self.has_left.load(Ordering::Acquire) || holds() {
-                return;
-            }
-            changed.await;
-        }
+        changes::until(&self.changed, || self.has_left.load(Ordering::Acquire) || holds()).await;
     }
 }
 
@@ -322,7 +324,12 @@ struct Table {
 #[derive(Debug)]
 enum Entry {
     Live { id: ConnectionId, connection: Weak<dyn SessionConnection> },
-    Ended { ticket: Ticket, until: Instant },
+    Ended {
+        ticket: Ticket,
+        until: Instant,
+        /// True if it is on its way into the store. A second copy there would be used a second time.
+        is_published: bool,
+    },
 }
 
 impl Sessions {
@@ -467,8 +474,11 @@ impl Sessions {
     /// Moves the ticket of a session without a connection into the store, so that it is used once, on whichever node.
     fn publish(self: &Arc<Self>, key: SessionKey) {
         let Some(shared) = self.shared.get() else { return };
-        let table = self.table.lock();
-        let Some(Entry::Ended { ticket, until }) = table.by_key.get(&key) else { return };
+        let mut table = self.table.lock();
+        let Some(Entry::Ended { ticket, until, is_published }) = table.by_key.get_mut(&key) else { return };
+        if std::mem::replace(is_published, true) {
+            return;
+        }
         let (user, channels, until) = (ticket.user.clone(), ticket.channels.clone(), *until);
         drop(table);
         let me = Arc::downgrade(self);
@@ -495,7 +505,8 @@ impl Sessions {
             if let Some(connection) = live {
                 if sessions.is_alive(&*connection).await {
                     let positions = connection.session().map(ConnectionSession::positions).unwrap_or_default();
-                    return sessions.follow(key, connection.user(), &positions);
+                    let Some(shared) = sessions.shared.get() else { return };
+                    return shared.hold(&key.text(), connection.user(), &positions, RECORD_TTL);
                 }
                 sessions.end_lost(&*connection).await;
             }
@@ -535,7 +546,7 @@ impl Sessions {
         table.expire(now);
         let save = |(key, entry): (&SessionKey, &Entry)| match entry {
             Entry::Live { .. } => None,
-            Entry::Ended { ticket: Ticket { user, channels, .. }, until } => {
+            Entry::Ended { ticket: Ticket { user, channels, .. }, until, .. } => {
                 let (key, user, channels) = (*key, user.clone(), channels.clone());
                 Some(SavedSession { key, user, expires_in: *until - now, channels })
             }
@@ -581,7 +592,7 @@ async fn changed(connection: &dyn SessionConnection, holds: impl Fn() -> bool) {
 impl Table {
     fn keep(&mut self, key: SessionKey, ticket: Ticket, until: Instant) {
         self.ends.push_back((until, key));
-        self.by_key.insert(key, Entry::Ended { ticket, until });
+        self.by_key.insert(key, Entry::Ended { ticket, until, is_published: false });
     }
 
     /// Removes the ticket that expires then.

@@ -8,13 +8,13 @@ use std::time::Duration;
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use pondsocket::{History, Options, Recovery, Server};
 use serde_json::json;
-use testkit::{BOB, EventPeer, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
+use testkit::{BOB, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
 
 /// A node with the chat, and its bus.
-struct SessionNode {
+pub(crate) struct SessionNode {
     chat: SessionChat,
-    bus: Arc<MemoryBus>,
-    address: SocketAddr,
+    pub(crate) bus: Arc<MemoryBus>,
+    pub(crate) address: SocketAddr,
     _server: Server,
 }
 
@@ -34,7 +34,7 @@ async fn start(hub: &MemoryHub, name: &str) -> SessionNode {
     SessionNode { chat, bus, address, _server: server }
 }
 
-async fn pair() -> (MemoryHub, SessionNode, SessionNode) {
+pub(crate) async fn pair() -> (MemoryHub, SessionNode, SessionNode) {
     let hub = MemoryHub::new();
     let (one, two) = (start(&hub, "one").await, start(&hub, "two").await);
     eventually("the nodes know each other", || one.pond.nodes() == ["two"] && two.pond.nodes() == ["one"]).await;
@@ -49,7 +49,7 @@ impl SessionNode {
     }
 
     /// A member without a session.
-    async fn member(&self, user: &str) -> Peer {
+    pub(crate) async fn member(&self, user: &str) -> Peer {
         let mut peer = Peer::connect(self.address, &format!("/?user={user}")).await;
         peer.join("/chat/a", json!({})).await;
         peer

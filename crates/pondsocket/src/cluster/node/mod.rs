@@ -21,7 +21,6 @@ mod task;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -37,7 +36,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::cluster::{BoxFuture, Bus, BusStats, Publish, Topic};
-use crate::engine::ids;
+use crate::engine::{changes, ids};
 use crate::engine::live::Replication;
 use crate::engine::sync::Mutex;
 use crate::metrics::Meter;
@@ -265,15 +264,7 @@ impl Node {
         self.handle_now([Input::Expected { channel: channel.clone() }]);
         let node = Arc::clone(self);
         Some(Box::pin(async move {
-            loop {
-                let mut changed = pin!(node.subscriptions_changed.notified());
-                // Registered before the check, so that no change between the two is missed.
-                changed.as_mut().enable();
-                if !node.waits_for(&channel) {
-                    return;
-                }
-                changed.await;
-            }
+            changes::until(&node.subscriptions_changed, || !node.waits_for(&channel)).await;
         }))
     }
 

@@ -94,12 +94,18 @@ impl SessionRecords for NodeRecords {
 
     fn put(&self, key: String, record: Option<Bytes>, ttl: Duration, kept: Option<Box<dyn FnOnce() + Send>>) {
         let Some(node) = self.0.upgrade() else { return };
+        let record = QueuedRecord { key, record, ttl, kept };
         let mut queue = node.records.queue.lock();
-        if queue.len() < MAX_QUEUED {
-            queue.push_back(QueuedRecord { key, record, ttl, kept });
-            drop(queue);
-            node.records.queued.notify_one();
+        // A client that joins several channels at once has a record for each of its joins: the last one is enough.
+        if queue.back().is_some_and(|last| last.key == record.key && last.kept.is_none()) {
+            queue.pop_back();
         }
+        if queue.len() >= MAX_QUEUED {
+            return;
+        }
+        queue.push_back(record);
+        drop(queue);
+        node.records.queued.notify_one();
     }
 
     fn claim(&self, holder: &NodeId, key: &str) -> bool {
