@@ -55,13 +55,7 @@ impl Removals {
     }
 
     /// Sends a node the commands that it may not have heard: those for users of a channel that it may still have.
-    pub(super) fn repeat(
-        &self,
-        cx: &mut Context,
-        key: &ChannelKey,
-        node: &NodeId,
-        may_have: impl Fn(&UserId) -> bool,
-    ) {
+    pub(super) fn repeat(&self, cx: &mut Context, key: &ChannelKey, node: &NodeId, may_have: impl Fn(&UserId) -> bool) {
         for (user, removals) in self.channels.get(key).into_iter().flatten() {
             let removal = removals.iter().find(|removal| removal.node == *node);
             if let Some(Removal { joined, command, .. }) = removal.filter(|_| may_have(user)) {

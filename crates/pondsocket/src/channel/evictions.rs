@@ -47,7 +47,6 @@ impl Evictions {
         last.push_back(Eviction { announced: now, channel: channel.clone(), user: user.to_owned() });
         true
     }
-
 }
 
 /// The user whose eviction a message of another node announces, if it announces one.

@@ -323,7 +323,10 @@ struct Table {
 
 #[derive(Debug)]
 enum Entry {
-    Live { id: ConnectionId, connection: Weak<dyn SessionConnection> },
+    Live {
+        id: ConnectionId,
+        connection: Weak<dyn SessionConnection>,
+    },
     Ended {
         ticket: Ticket,
         until: Instant,

@@ -160,7 +160,9 @@ impl SharedSessions {
                     self.records.put(key, taken, ttl, None);
                     return Found::Alive;
                 }
-                (Some(record), Some(_)) if claimed.is_some() && Instant::now() >= until => return record.into_ticket(true),
+                (Some(record), Some(_)) if claimed.is_some() && Instant::now() >= until => {
+                    return record.into_ticket(true);
+                }
                 // Written before the node was asked, or while it pings the client: its answer is still to come.
                 (Some(record), Some(_)) if claimed.is_some() => claimed = Some(record),
                 (Some(record), Some(holder)) => {

@@ -189,7 +189,10 @@ async fn a_user_of_a_dead_node_that_is_evicted_leaves_at_once_and_once() {
     assert_eq!((leave.change, &*leave.user_id), (Change::Leave, "zoe"));
     assert_eq!(watcher.next("user_evicted").await.expect("a notice")["userId"], "zoe");
     watcher.assert_silence().await;
-    assert_eq!((nodes[1].shown(), nodes[2].shown()), (vec!["ada".into(), "bob".into(), "cleo".into()], nodes[1].shown()));
+    assert_eq!(
+        (nodes[1].shown(), nodes[2].shown()),
+        (vec!["ada".into(), "bob".into(), "cleo".into()], nodes[1].shown())
+    );
     assert_eq!(left(&nodes).await, [r#"zoe evicted:spam "new" false 3"#]);
     assert_eq!(two.evict("zoe", "again").await.expect_err("nobody has her").code(), 404);
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use pondsocket::{History, Options, Recovery, Server};
 use serde_json::json;
-use testkit::{BOB, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
+use testkit::{BOB, EventPeer, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
 
 /// A node with the chat, and its bus.
 pub(crate) struct SessionNode {
@@ -154,4 +154,58 @@ async fn a_session_of_another_user_is_not_resumed_and_stays_with_its_own() {
     drop(thief);
     let mut client = one.bob().await;
     assert_eq!(client.numbers(2).await, [1, 2]);
+}
+
+/// The record of a join is written at once, and those of further positions once a second.
+#[tokio::test]
+async fn a_client_whose_node_is_lost_just_behind_its_join_misses_nothing() {
+    let (_hub, one, two) = pair().await;
+    let _ada = two.member("ada").await;
+    let mut client = one.bob().await;
+    client.nothing_before_reply("/chat/a", "ask").await;
+    two.say(1..3);
+    one.bus.cut();
+    drop(client);
+    two.say(3..4);
+    let mut client = two.bob().await;
+    assert_eq!(two.recovery(), resumed(3, 3));
+    assert_eq!(client.numbers(3).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_ticket_is_used_once_also_if_the_store_is_slow() {
+    let (_hub, one, two) = pair().await;
+    let mut older = EventPeer::connect(one.address, BOB).await;
+    older.join("/chat/a", json!({})).await;
+    // What the node writes is there before it knows.
+    one.bus.delay_answers(Duration::from_millis(100));
+    let mut bob = two.bob().await;
+    assert!(older.ended().await.is_empty());
+    // For as long as a second copy of the ticket would take.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    one.bus.delay_answers(Duration::ZERO);
+    let bob = tokio::spawn(async move { bob.numbers(1).await });
+    let mut other = one.bob().await;
+    assert_eq!(one.recovery(), Recovery::New, "Bob's client is alive on the second node");
+    one.say(1..2);
+    assert_eq!((bob.await.expect("no panic"), other.numbers(1).await), (vec![1], vec![1]));
+}
+
+#[tokio::test]
+async fn a_user_that_was_evicted_is_a_new_one_on_other_nodes() {
+    let (_hub, one, two) = pair().await;
+    let mut ada = two.member("ada").await;
+    let mut client = one.bob().await;
+    one.say(1..3);
+    let position = client.next().await["requestId"].clone();
+    assert_eq!((ada.numbers(2).await, client.numbers(1).await), (vec![1, 2], vec![2]));
+    two.endpoint.channel("/chat/a").expect("a name").evict("bob", "spam").await.expect("evicted");
+    assert_eq!(ada.next().await["event"], "user_evicted");
+    for payload in [json!({ "$resume": position }), json!({})] {
+        let mut client = Peer::connect(two.address, BOB).await;
+        client.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/chat/a", payload).await;
+        client.until("ACKNOWLEDGE").await;
+        assert_eq!(two.recovery(), Recovery::New);
+        client.nothing_before_reply("/chat/a", "ask").await;
+    }
 }

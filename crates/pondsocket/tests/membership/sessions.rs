@@ -322,7 +322,7 @@ async fn a_history_may_give_everybody_only_the_own_past() {
     let mut eve = Peer::connect(address, "/?user=eve").await;
     eve.join("/chat/a", json!({ "$resume": first })).await;
     assert_eq!(chat.recovery(), Recovery::Gap(GapReason::Unproven), "without a session");
-        let mut client = Peer::connect(address, BOB).await;
+    let mut client = Peer::connect(address, BOB).await;
     client.join("/chat/a", json!({ "$resume": first })).await;
     assert_eq!(chat.recovery(), Recovery::Gap(GapReason::Unproven), "its session was not there");
     chat.say(3..5);

@@ -36,9 +36,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::cluster::{BoxFuture, Bus, BusStats, Publish, Topic};
-use crate::engine::{changes, ids};
 use crate::engine::live::Replication;
 use crate::engine::sync::Mutex;
+use crate::engine::{changes, ids};
 use crate::metrics::Meter;
 use crate::options::Options;
 

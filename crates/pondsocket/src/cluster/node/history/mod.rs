@@ -24,8 +24,8 @@ use pondsocket_proto::cluster::ChannelKey;
 use tokio::sync::Notify;
 
 use super::Node;
-use crate::engine::{changes, ids};
 use crate::engine::sync::Mutex;
+use crate::engine::{changes, ids};
 use crate::metrics::ClusterEvent;
 
 use host::PATIENCE;
