@@ -55,12 +55,12 @@ impl SessionChat {
         }
     }
 
-    /// What the join handler was told about the last client that joined.
+    /// The recovery of the last client that joined, as the join handler has seen it.
     pub fn recovery(&self) -> Recovery {
         self.joins().last().expect("a join").1
     }
 
-    /// The users that have joined, with what the join handler was told.
+    /// The users that have joined, each with the recovery that the join handler has seen.
     pub fn joins(&self) -> Vec<(String, Recovery)> {
         self.recoveries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

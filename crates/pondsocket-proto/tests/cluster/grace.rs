@@ -301,6 +301,19 @@ fn a_node_that_notices_the_death_later_does_not_show_an_evicted_user_for_its_gra
 }
 
 #[test]
+fn an_eviction_that_a_dead_node_cannot_answer_takes_effect_when_the_death_is_noticed() {
+    let mut world = cluster(3);
+    world.crash(0);
+    world.ask(0, 1, evict("of-a"));
+    world.pass(2500);
+    assert_eq!(world.nodes[0].answers.get(&1), Some(&Answer::Unconfirmed));
+    assert_eq!(world.shown(1, &room()), "of-a* of-b*");
+    world.pass(3500);
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-b*".into()));
+    assert_eq!(handlers(&ends(&mut world)), 1);
+}
+
+#[test]
 fn an_evicted_user_of_a_node_that_only_seemed_dead_is_evicted_there_when_it_is_back() {
     for away in [8000, 90_000] {
         let mut world = cluster(3);

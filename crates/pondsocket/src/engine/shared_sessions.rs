@@ -261,7 +261,8 @@ mod tests {
         Record::new(Some(("other".into(), 3)), &user(), &progress(proven))
     }
 
-    /// What is found, if the other node writes these records after it was asked; and how often it was asked.
+    /// The outcome, if the other node writes these records after it was asked; the number of times that it was asked; and the
+    /// records that were written.
     async fn found(answers: Vec<Option<Record>>) -> (Found, usize, Vec<Bytes>) {
         let script = Arc::new(Script::default());
         let reads = std::iter::once(Some(live(1))).chain(answers).map(|record| record.map(|record| record.encode()));

@@ -171,7 +171,7 @@ async fn orphaned(hub: &MemoryHub) -> (Vec<Graced>, Vec<(Client, Room)>, (Client
     (nodes, clients, (cleo, watcher))
 }
 
-/// What the leave handlers of the nodes that are alive have noted.
+/// The notes of the leave handlers of the nodes that are alive.
 async fn left(nodes: &[Graced]) -> Vec<String> {
     // They run on tasks of their own.
     sleep(SECOND).await;
