@@ -20,6 +20,8 @@ mod random;
 mod recorder;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "pond")]
+mod sessions;
 #[cfg(feature = "wait")]
 mod wait;
 
@@ -40,6 +42,8 @@ pub use random::Rng;
 pub use recorder::Recorder;
 #[cfg(feature = "redis")]
 pub use redis::{RedisServer, free_port};
+#[cfg(feature = "pond")]
+pub use sessions::{BOB, SESSION_KEY, SessionChat, resumed};
 #[cfg(feature = "wait")]
 pub use wait::{DEADLINE, eventually, soon, within};
 

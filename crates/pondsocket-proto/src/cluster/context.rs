@@ -1,10 +1,12 @@
+use std::collections::BTreeMap;
+
 use super::limits::RemoteLimits;
-use super::message::{Body, Ext, NodeEvent};
+use super::message::{Body, Ext, NodeEvent, SERVER};
 use super::random::Random;
 use super::timers::Timers;
-use super::{ChannelKey, NodeId, Output, Settings};
+use super::{ChannelKey, Command, NodeId, Output, Settings};
 use crate::id::{RequestId, UserId};
-use crate::model::Assigns;
+use crate::model::{Assigns, Target, UserMessage};
 use crate::wire::{Json, Object};
 
 /// The context of every component of the core: the time and the settings, which it reads, and the effects that it
@@ -56,6 +58,8 @@ pub(super) enum Effect {
     /// Applies a command to the entry of a user of a foreign node. Its node does not acknowledge commands, so the
     /// change is assumed.
     Foreign(ChannelKey, UserId, ForeignUpdate),
+    /// Removes a user whose node has gone, in place of that node.
+    RemoveOrphan(ChannelKey, UserId, Command),
 }
 
 /// A message that is not signed yet.
@@ -166,6 +170,19 @@ impl Context {
     pub(super) fn heartbeat(&mut self) {
         let (node, ext) = (self.me().source().into(), self.ext());
         self.send(vec![Destination::Heartbeat], None, Body::NodeHeartbeat { node }, ext);
+    }
+
+    /// The notice of the eviction of a user, for the other members.
+    pub(super) fn eviction(&mut self, user: &UserId, reason: &str) -> UserMessage {
+        let payload = Object::encode(&BTreeMap::from([("reason", reason), ("userId", user.as_str())]));
+        UserMessage {
+            from: SERVER.into(),
+            event: "user_evicted".to_owned(),
+            payload: payload.expect("texts are JSON"),
+            request_id: self.fresh_id(),
+            to: Target::All,
+            position: None,
+        }
     }
 
     fn send(&mut self, to: Vec<Destination>, channel: Option<ChannelKey>, body: Body, ext: Ext) {

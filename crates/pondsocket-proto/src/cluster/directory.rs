@@ -73,6 +73,21 @@ impl<'a> Directory<'a> {
         self.channels.is_local(key, user) || !self.holders(key, user).is_empty()
     }
 
+    /// Returns whether this node has a user.
+    pub(super) fn is_local(&self, key: &ChannelKey, user: &UserId) -> bool {
+        self.channels.is_local(key, user)
+    }
+
+    /// Returns whether the node of a user has gone, and the user is shown here for its presence grace.
+    pub(super) fn is_orphan(&self, key: &ChannelKey, user: &UserId) -> bool {
+        self.orphans.get(key, user).is_some()
+    }
+
+    /// The channels of this node.
+    pub(super) fn channels(&self) -> &'a Channels {
+        self.channels
+    }
+
     /// The names of the other live nodes of our kind that have users in a channel.
     pub(super) fn nodes_in(&self, key: &ChannelKey) -> BTreeSet<Arc<str>> {
         let Some(channel) = self.channels.get(key) else { return BTreeSet::new() };

@@ -279,7 +279,8 @@ pub enum NodeOutput {
         /// The command.
         command: Command,
     },
-    /// A user whose node has died has not come back: run its leave handler. Each such user is given to one node at most.
+    /// A user whose node has died has not come back, or was removed: run its leave handler. Each such user is given to one
+    /// node at most.
     Orphaned {
         /// The channel.
         channel: ChannelKey,
@@ -287,6 +288,8 @@ pub enum NodeOutput {
         user: UserId,
         /// The user as its node has published it.
         member: RemoteMember,
+        /// The command that has removed it; `None` if its presence grace has ended.
+        removed_by: Option<Command>,
     },
     /// The answer to a [`ClusterRequest`].
     Answered {

@@ -48,6 +48,7 @@ mod names;
 mod orphans;
 mod random;
 mod remote_view;
+mod removals;
 pub mod replication;
 mod requests;
 mod sender;

@@ -99,6 +99,11 @@ impl Orphans {
         self.channels.get(key).into_iter().flat_map(|channel| channel.users.keys())
     }
 
+    /// Takes a user whose grace ends early, because a command removes it from the channel.
+    pub(super) fn take(&mut self, key: &ChannelKey, user: &UserId) -> Option<Orphan> {
+        self.channels.get_mut(key)?.users.remove(user)
+    }
+
     /// Notes that a user is none any more: it has joined another node, or its node is known to have lost it. Returns
     /// `true` if it was one.
     pub(super) fn remove(&mut self, key: &ChannelKey, user: &UserId) -> bool {

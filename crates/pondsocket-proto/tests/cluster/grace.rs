@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use pondsocket_proto::cluster::message::{Body, NodeEvent};
-use pondsocket_proto::cluster::{ClusterRequest, Input};
+use pondsocket_proto::cluster::{Answer, ClusterRequest, Input, Lease};
 
-use crate::world::{TestCluster, assigns, room, user};
+use crate::world::{TestCluster, assigns, object, room, user};
 
 const GRACE: u64 = 10_000;
 
@@ -188,10 +188,223 @@ fn a_user_of_a_node_that_has_gone_is_found_and_cannot_be_changed() {
     world.crash(0);
     world.pass(6000);
     world.ask(0, 1, ClusterRequest::Get { channel: room(), user: user("of-a") });
-    world.ask(0, 2, ClusterRequest::Evict { channel: room(), user: user("of-a"), reason: "why".into() });
+    world.ask(0, 2, ClusterRequest::Presence { channel: room(), user: user("of-a"), presence: object("{}") });
     world.pass(3000);
-    let answers = format!("{:?}", world.nodes[0].answers);
-    assert!(answers.contains("Found") && answers.contains("NotFound"), "{answers}");
+    assert!(matches!(world.nodes[0].answers[&1], Answer::Found(_)));
+    assert_eq!(world.nodes[0].answers[&2], Answer::NotFound);
+}
+
+fn evict(name: &str) -> ClusterRequest {
+    ClusterRequest::Evict { channel: room(), user: user(name), reason: "spam".into() }
+}
+
+/// The lines about the end of orphans at each node: the notices to its members, and the leave handlers that it runs.
+fn ends(world: &mut TestCluster) -> Vec<Vec<String>> {
+    let is_end = |line: &String| line.starts_with("orphan") || line.starts_with("deliver");
+    (0..world.nodes.len()).map(|n| world.log(n).into_iter().filter(is_end).collect()).collect()
+}
+
+/// The number of leave handlers that have run.
+fn handlers(ends: &[Vec<String>]) -> usize {
+    ends.iter().flatten().filter(|line| line.starts_with("orphan of-a")).count()
+}
+
+#[test]
+fn a_user_of_a_node_that_died_is_evicted_everywhere_at_once() {
+    for nodes in [2, 3, 5] {
+        let mut world = cluster(nodes);
+        world.crash(0);
+        world.pass(6000);
+        world.ask(0, 1, evict("of-a"));
+        // At once, also on this node, and once.
+        assert_eq!(world.nodes[0].answers.get(&1), Some(&Answer::Confirmed), "{nodes} nodes");
+        assert!((0..nodes - 1).all(|n| !world.shown(n, &room()).contains("of-a")));
+        let ends = ends(&mut world);
+        assert!(ends.iter().all(|lines| lines[0] == "deliver user_evicted"), "{ends:?}");
+        assert_eq!(handlers(&ends), 1, "{ends:?}");
+        world.pass(70_000);
+        assert_eq!(ends_of_all(&mut world), 0);
+    }
+}
+
+fn ends_of_all(world: &mut TestCluster) -> usize {
+    ends(world).iter().flatten().count()
+}
+
+#[test]
+fn a_user_of_a_node_that_died_is_removed_without_a_notice() {
+    let mut world = cluster(3);
+    world.crash(0);
+    world.pass(6000);
+    world.ask(1, 1, ClusterRequest::Remove { channel: room(), user: user("of-a") });
+    assert_eq!(world.nodes[1].answers.get(&1), Some(&Answer::Confirmed));
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-b*".into()));
+    let ends = ends(&mut world);
+    assert_eq!((handlers(&ends), ends.concat().len()), (1, 1), "{ends:?}");
+}
+
+#[test]
+fn a_node_without_the_channel_evicts_a_user_of_a_node_that_died() {
+    let mut world = cluster(3);
+    let operator = world.start("z", 1);
+    world.pass(6000);
+    world.crash(0);
+    world.pass(6000);
+    world.ask(operator - 1, 1, evict("of-a"));
+    assert_eq!(world.nodes[operator - 1].answers.get(&1), Some(&Answer::Confirmed));
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-b*".into()));
+    world.ask(operator - 1, 2, evict("of-a"));
+    assert_eq!(world.nodes[operator - 1].answers.get(&2), Some(&Answer::NotFound));
+    assert_eq!(handlers(&ends(&mut world)), 1);
+}
+
+#[test]
+fn two_nodes_that_evict_a_user_at_once_both_succeed_and_it_leaves_once() {
+    let mut world = cluster(3);
+    world.crash(0);
+    world.pass(6000);
+    // Neither hears the other before it has acted itself.
+    world.lose = |_| true;
+    world.published.clear();
+    world.ask(0, 1, evict("of-a"));
+    world.ask(1, 1, evict("of-a"));
+    world.lose = |_| false;
+    for (topic, message) in std::mem::take(&mut world.published) {
+        for n in 0..2 {
+            world.input(n, Input::Received { topic: topic.clone(), message: Box::new(message.clone()) });
+        }
+    }
+    world.pass(100);
+    assert!((0..2).all(|n| world.nodes[n].answers.get(&1) == Some(&Answer::Confirmed)));
+    let ends = ends(&mut world);
+    assert_eq!((handlers(&ends), ends.concat().len()), (1, 3), "a notice on each, and one handler: {ends:?}");
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-b*".into()));
+}
+
+/// Nodes notice a death up to a second apart.
+#[test]
+fn a_node_that_notices_the_death_later_does_not_show_an_evicted_user_for_its_grace() {
+    let mut world = cluster(3);
+    world.crash(0);
+    let lease = world.nodes[0].id.clone();
+    // Only this node reads the leases for now.
+    let alive = world.leases.clone().expect("leases").into_iter().collect::<Vec<_>>();
+    world.input(0, Input::Lease(Lease { alive, ..Lease::default() }));
+    assert!(world.log(0).contains(&"down a".to_owned()) && !world.log(1).contains(&"down a".to_owned()), "{lease:?}");
+    world.ask(0, 1, evict("of-a"));
+    assert_eq!(world.nodes[0].answers.get(&1), Some(&Answer::Confirmed));
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-a* of-b*".into()));
+    world.pass(1100);
+    assert_eq!(world.shown(1, &room()), "of-b*");
+    let ends = ends(&mut world);
+    assert_eq!((handlers(&ends), ends.concat().len()), (1, 3), "a notice on each, and one handler: {ends:?}");
+}
+
+#[test]
+fn an_eviction_that_a_dead_node_cannot_answer_takes_effect_when_the_death_is_noticed() {
+    let mut world = cluster(3);
+    world.crash(0);
+    world.ask(0, 1, evict("of-a"));
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-a* of-c*".into(), "of-a* of-b*".into()));
+    // In this world a lease ends with its node, and is read once a second.
+    world.pass(1100);
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-b*".into()));
+    assert_eq!(handlers(&ends(&mut world)), 1);
+    world.pass(1000);
+    assert_eq!(world.nodes[0].answers.get(&1), Some(&Answer::Unconfirmed));
+}
+
+#[test]
+fn an_evicted_user_of_a_node_that_only_seemed_dead_is_evicted_there_when_it_is_back() {
+    for away in [8000, 90_000] {
+        let mut world = cluster(3);
+        let lease = world.nodes[0].id.clone();
+        world.leases.as_mut().expect("leases").remove(&lease);
+        world.cut(0);
+        world.pass(7000);
+        world.ask(1, 1, evict("of-a"));
+        assert_eq!(world.nodes[1].answers.get(&1), Some(&Answer::Confirmed));
+        world.pass(away);
+        (0..3).for_each(|n| drop(world.log(n)));
+        world.leases.as_mut().expect("leases").insert(lease);
+        world.link(0);
+        world.pass(2500);
+        assert!(world.log(1).contains(&"up a".to_owned()));
+        let commands = world.log(0).into_iter().filter(|line| line.contains("Evict")).collect::<Vec<_>>();
+        assert_eq!(commands, [r#"of-a: Evict { reason: "spam" }"#], "after {away} ms");
+        assert_eq!((world.shown(1, &room()), world.shown(2, &room())), ("of-c*".into(), "of-b*".into()));
+        world.pass(70_000);
+        assert_eq!(ends_of_all(&mut world), 0, "after {away} ms");
+    }
+}
+
+#[test]
+fn a_user_that_joined_its_node_again_before_that_was_back_stays() {
+    let mut world = cluster(3);
+    let lease = world.nodes[0].id.clone();
+    world.leases.as_mut().expect("leases").remove(&lease);
+    world.cut(0);
+    world.pass(7000);
+    world.ask(1, 1, evict("of-a"));
+    world.join(0, &room(), "keeps the channel open");
+    world.leave(0, &room(), "of-a");
+    world.pass(100);
+    world.join(0, &room(), "of-a");
+    world.pass(100);
+    world.leases.as_mut().expect("leases").insert(lease);
+    world.link(0);
+    world.pass(2500);
+    assert!(!world.log(0).iter().any(|line| line.contains("Evict")));
+    assert_eq!(world.shown(1, &room()), "keeps the channel open of-a of-c*");
+}
+
+#[test]
+fn an_evicted_user_comes_back_as_a_new_member_and_later_nodes_do_not_know_the_old_one() {
+    let mut world = cluster(3);
+    world.crash(0);
+    world.pass(6000);
+    world.ask(0, 1, evict("of-a"));
+    let late = world.start("z", 1);
+    world.join(late, &room(), "zoe");
+    world.pass(1000);
+    assert_eq!(world.shown(late, &room()), "of-b* of-c*");
+    world.join_with(1, &room(), "of-a", assigns(&[("seat", "8")]));
+    world.pass(100);
+    assert_eq!(world.shown_user(0, &room(), "of-a").expect("shown").assigns.to_json(), r#"{"seat":8}"#);
+    assert_eq!(world.shown(late, &room()), "of-a of-b* of-c*");
+    // Not evicted again, nor shown for a grace, when this node dies as well.
+    world.pass(10_000);
+    ends(&mut world);
+    world.leave(1, &room(), "of-a");
+    world.pass(100);
+    assert_eq!((world.shown(0, &room()), world.shown(late, &room())), ("of-c* zoe".into(), "of-b* of-c*".into()));
+    world.pass(70_000);
+    assert_eq!(ends_of_all(&mut world), 0);
+}
+
+#[test]
+fn the_leave_handler_of_an_evicted_user_is_left_to_its_node_if_that_has_stopped_in_order() {
+    let mut world = cluster(3);
+    world.input(0, Input::Stopping);
+    world.input(0, Input::Closed { channel: room(), instance: 1 });
+    world.input(0, Input::Stop);
+    world.crash(0);
+    world.pass(1000);
+    world.ask(0, 1, evict("of-a"));
+    assert_eq!(world.nodes[0].answers.get(&1), Some(&Answer::Confirmed));
+    let ends = ends(&mut world);
+    assert_eq!((handlers(&ends), ends.concat().len()), (0, 2), "{ends:?}");
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-b*".into()));
+}
+
+#[test]
+fn a_server_in_another_language_evicts_a_user_of_a_node_that_died() {
+    let mut world = cluster(3);
+    world.crash(0);
+    world.pass(6000);
+    world.foreign("js", Body::EvictUser { user: "of-a".into(), reason: "spam".into() });
+    assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-b*".into()));
+    assert_eq!(handlers(&ends(&mut world)), 1);
 }
 
 #[test]

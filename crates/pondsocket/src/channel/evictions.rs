@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use pondsocket_proto::cluster::message::UserMessageRef;
-use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::id::{ChannelName, UserId};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -47,14 +47,14 @@ impl Evictions {
         last.push_back(Eviction { announced: now, channel: channel.clone(), user: user.to_owned() });
         true
     }
+}
 
-    /// Returns `true` if a message of another node announces an eviction that was announced recently.
-    pub(crate) fn is_repeated(&self, channel: &ChannelName, message: UserMessageRef<'_>) -> bool {
-        // The payload is parsed only for messages that can be notices, so that all others cost no more.
-        let is_notice = message.event == "user_evicted" && message.from == "CHANNEL";
-        let user = is_notice.then(|| serde_json::from_str::<Notice<'_>>(message.payload).ok()).flatten();
-        user.is_some_and(|notice| !self.note(channel, &notice.user_id))
-    }
+/// The user whose eviction a message of another node announces, if it announces one.
+pub(crate) fn evicted_user(message: UserMessageRef<'_>) -> Option<UserId> {
+    // The payload is parsed only for messages that can be notices, so that all others cost no more.
+    let is_notice = message.event == "user_evicted" && message.from == "CHANNEL";
+    let notice: Notice<'_> = is_notice.then(|| serde_json::from_str(message.payload).ok()).flatten()?;
+    UserId::new(&notice.user_id).ok()
 }
 
 /// The part of the payload that is read.

@@ -298,7 +298,8 @@ impl Channel {
     }
 
     /// Evicts a member of any node. The member receives the reason, in its last messages of this channel, then the
-    /// others receive a notice. Its leave handler runs on the member's node, with `evicted:<reason>`.
+    /// others receive a notice. Its leave handler runs on the member's node, with `evicted:<reason>`; if that has died and the
+    /// member is in its presence grace, on another one.
     ///
     /// # Errors
     /// 404 if there is no such member; for one on another node also 503 if the bus is down, 504 if that node did not

@@ -7,13 +7,13 @@
 //! They go along with the session to the next server and to other nodes (`handled.rs`).
 
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use pondsocket_proto::id::ChannelName;
 use tokio::sync::Notify;
 
+use crate::engine::changes;
 use crate::engine::handled::{Answer, AnswerKind, Answered, HandledMessage};
 use crate::engine::sync::Mutex;
 use crate::limits::memory::{Charge, Memory};
@@ -150,15 +150,7 @@ impl Answers {
     }
 
     async fn until(&self, holds: impl Fn(&AnswerLog) -> bool) {
-        loop {
-            let mut finished = pin!(self.finished.notified());
-            // Before the look: an end behind it is not missed.
-            finished.as_mut().enable();
-            if holds(&self.log.lock()) {
-                return;
-            }
-            finished.await;
-        }
+        changes::until(&self.finished, || holds(&self.log.lock())).await;
     }
 
     /// The answers to a message so far.

@@ -1,6 +1,7 @@
 //! Delivery of messages: the recipients, the order, and the backpressure. Of the application's code only metrics run here.
 
 pub(crate) mod answers;
+pub(crate) mod changes;
 pub(crate) mod closing;
 pub(crate) mod framing;
 pub(crate) mod handle;

@@ -18,17 +18,6 @@ impl SessionKey {
         let hash = Sha256::new().chain_update(user).chain_update([0]).chain_update(key).finalize();
         SessionKey(std::array::from_fn(|at| hash[at]))
     }
-
-    /// The key as text.
-    pub(crate) fn text(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    pub(crate) fn from_text(text: &str) -> Option<SessionKey> {
-        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
-        let bytes: Vec<u8> = (0..16).map(byte).collect::<Option<_>>()?;
-        (text.len() == 32).then(|| bytes.try_into().ok().map(SessionKey)).flatten()
-    }
 }
 
 impl fmt::Display for SessionKey {

@@ -8,7 +8,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::engine::answers::{Answers, CopyLimits};
+use crate::engine::changes;
 use crate::engine::handled::HandledMessage;
 use crate::engine::session_key::SessionKey;
 use crate::engine::shared_sessions::{Found, Positions, SharedSessions};
@@ -175,8 +175,18 @@ impl ConnectionSession {
         let sum = positions.iter().fold(0, |sum: u64, (_, progress)| sum.wrapping_add(progress.proven).wrapping_add(1));
         // A record of positions that do not move is written twice a day, so that it does not expire.
         let sum = sum.wrapping_add(self.start.elapsed().as_secs() / (12 * 3600));
-        // Relaxed: one task reads and writes it.
+        // Relaxed: it may be read and written in any order, and at worst a record is written twice.
         (self.recorded.swap(sum, Ordering::Relaxed) != sum).then_some(positions)
+    }
+
+    /// Records the positions for other nodes at once, because the client has joined a channel. Without a record of that it would
+    /// be a new client there.
+    pub(crate) fn record(&self, user: &UserId) {
+        if self.sessions.shared.get().is_some()
+            && let Some(positions) = self.moved()
+        {
+            self.sessions.follow(self.key, user, &positions, self.known_answers());
+        }
     }
 
     /// The time, in milliseconds.
@@ -251,15 +261,7 @@ impl ConnectionSession {
 
     /// Waits until a condition holds, which is looked at after each answer, or the connection has left its channels.
     async fn changed(&self, holds: impl Fn() -> bool) {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            // Before the look: a change behind it is not missed.
-            changed.as_mut().enable();
-            if self.has_left.load(Ordering::Acquire) || holds() {
-                return;
-            }
-            changed.await;
-        }
+        changes::until(&self.changed, || self.has_left.load(Ordering::Acquire) || holds()).await;
     }
 }
 
@@ -344,7 +346,7 @@ impl Sessions {
         last_event: Option<Position>,
     ) -> Option<Box<ConnectionSession>> {
         let ticket = match (self.take(key, user), self.shared.get()) {
-            (Ok(None), Some(shared)) => match shared.take(&key.text(), user, self.window).await {
+            (Ok(None), Some(shared)) => match shared.take(&key.to_string(), user, self.window).await {
                 Found::Nothing => None,
                 Found::Ticket(user, channels, handled) => {
                     Some(Ticket { user, channels, answers: self.restore_answers(handled) })
@@ -353,7 +355,7 @@ impl Sessions {
             },
             (Ok(ticket), shared) => {
                 // It may be in the store, too, and is used once.
-                shared.into_iter().for_each(|shared| shared.forget(&key.text()));
+                shared.into_iter().for_each(|shared| shared.forget(&key.to_string()));
                 ticket
             }
             (Err(older), _) => {
@@ -429,7 +431,7 @@ impl Sessions {
                 None => {
                     table.by_key.remove(&key);
                     drop(table);
-                    self.shared.get().iter().for_each(|shared| shared.forget(&key.text()));
+                    self.shared.get().iter().for_each(|shared| shared.forget(&key.to_string()));
                 }
             }
         }
@@ -438,7 +440,7 @@ impl Sessions {
     /// Keeps a record of the positions of a connection, for other nodes.
     fn follow(&self, key: SessionKey, user: &UserId, positions: &Positions, answers: Option<&Answers>) {
         if let Some(shared) = self.shared.get() {
-            shared.follow(&key.text(), user, (positions, answers), RECORD_TTL);
+            shared.follow(&key.to_string(), user, (positions, answers), RECORD_TTL);
         }
     }
 
@@ -480,14 +482,14 @@ impl Sessions {
                 sessions.table.lock().remove_ended(key, until);
             }
         });
-        shared.keep(&key.text(), &user, (&channels, answers.as_deref()), until - Instant::now(), kept);
+        shared.keep(&key.to_string(), &user, (&channels, answers.as_deref()), until - Instant::now(), kept);
     }
 
     /// A client has come to another node with the key of a session, named by its record. If its connection here does not
     /// answer, it is ended, and its ticket goes to the store; else its record goes back there.
     pub(crate) fn claimed(self: &Arc<Self>, record: &str) {
         let Some(shared) = self.shared.get() else { return };
-        let Some(key) = shared.own(record).and_then(SessionKey::from_text) else { return };
+        let Some(key) = shared.own(record).and_then(|key| key.parse::<SessionKey>().ok()) else { return };
         let sessions = Arc::clone(self);
         tokio::spawn(async move {
             let live = match sessions.table.lock().by_key.get(&key) {
@@ -499,7 +501,8 @@ impl Sessions {
                     let session = connection.session();
                     let positions = session.map(ConnectionSession::positions).unwrap_or_default();
                     let answers = session.and_then(ConnectionSession::known_answers);
-                    return sessions.follow(key, connection.user(), &positions, answers);
+                    let Some(shared) = sessions.shared.get() else { return };
+                    return shared.hold(&key.to_string(), connection.user(), (&positions, answers), RECORD_TTL);
                 }
                 sessions.end_lost(&*connection).await;
             }

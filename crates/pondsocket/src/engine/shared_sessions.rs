@@ -6,7 +6,8 @@
 //!  connection ends   --> record: the positions, which are a ticket  (with the answers to the client's messages)
 //!  the next one, on any node: takes the record
 //!      a ticket           --> resumes there
-//!      of a living node   --> asks that node, which pings the client and ends a dead connection; then there is a ticket
+//!      of a living node   --> asks that node, which pings the client and ends a dead connection, as it ends an event stream:
+//!                             then there is a ticket; or the node keeps the session, and says so
 //!      of a dead node     --> resumes at what the record has: what the client has received since comes again
 //! ```
 
@@ -83,6 +84,9 @@ struct Record {
     /// The node that has the connection; `None` if it has ended.
     node: Option<(Box<str>, u64)>,
     user: Box<str>,
+    /// True if the node has answered another one: its client is alive, and keeps the session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_held: bool,
     /// The channels, each with the position up to which everything is proven, and the offset up to which it was sent.
     channels: Vec<(Box<str>, Position, u64)>,
     /// The messages of the client that were handled. Nodes of an earlier version know none.
@@ -121,17 +125,20 @@ impl SharedSessions {
     }
 
     /// Notes the positions of a connection of this node, and the last messages that were handled.
-    pub(crate) fn follow(
-        &self,
-        key: &str,
-        user: &UserId,
-        (channels, answers): (&Positions, Option<&Answers>),
-        ttl: Duration,
-    ) {
+    pub(crate) fn follow(&self, key: &str, user: &UserId, known: (&Positions, Option<&Answers>), ttl: Duration) {
+        self.records.put(self.key(key), Some(self.of_this_node(user, known).encode()), ttl, None);
+    }
+
+    /// Notes the same for another node, which has asked: the client is alive.
+    pub(crate) fn hold(&self, key: &str, user: &UserId, known: (&Positions, Option<&Answers>), ttl: Duration) {
+        let record = Record { is_held: true, ..self.of_this_node(user, known) };
+        self.records.put(self.key(key), Some(record.encode()), ttl, None);
+    }
+
+    fn of_this_node(&self, user: &UserId, (channels, answers): (&Positions, Option<&Answers>)) -> Record {
         let NodeId { name, incarnation } = self.records.me();
         let node = Some((name.as_ref().into(), incarnation));
-        let record = Record::new(node, user, channels, copy(answers, CopyLimits::SHORT)).encode();
-        self.records.put(self.key(key), Some(record), ttl, None);
+        Record::new(node, user, channels, copy(answers, CopyLimits::SHORT))
     }
 
     /// The session has ended.
@@ -155,10 +162,15 @@ impl SharedSessions {
                     return Found::Nothing;
                 }
                 (Some(record), None) => return record.into_ticket(false),
-                (Some(_), Some(_)) if claimed.is_some() => {
+                (Some(record), Some(_)) if claimed.is_some() && record.is_held => {
                     self.records.put(key, taken, ttl, None);
                     return Found::Alive;
                 }
+                (Some(record), Some(_)) if claimed.is_some() && Instant::now() >= until => {
+                    return record.into_ticket(true);
+                }
+                // Written before the node was asked, or while it pings the client: its answer is still to come.
+                (Some(record), Some(_)) if claimed.is_some() => claimed = Some(record),
                 (Some(record), Some(holder)) => {
                     if holder == self.records.me() || !self.records.claim(&holder, &key) {
                         return record.into_ticket(true);
@@ -204,7 +216,8 @@ impl Record {
             (name.as_str().into(), Position { epoch: *epoch, offset: *proven }, *sent)
         };
         let handled = handled.iter().filter_map(|message| to_raw_value(&message.record()).ok()).collect();
-        Record { node, user: user.as_str().into(), channels: channels.iter().map(position).collect(), handled }
+        let channels = channels.iter().map(position).collect();
+        Record { node, user: user.as_str().into(), is_held: false, channels, handled }
     }
 
     fn encode(&self) -> Bytes {
@@ -230,5 +243,104 @@ impl Record {
         };
         let positions = self.channels.into_iter().filter_map(progress).collect();
         Found::Ticket(user, positions, self.handled.into_iter().filter_map(handled).collect())
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::engine::sync::Mutex;
+
+    /// A store that another node writes, which has the connection.
+    #[derive(Debug, Default)]
+    struct Script {
+        /// The results of reads, the first one first; nothing after them.
+        reads: Mutex<VecDeque<Option<Bytes>>>,
+        asked: Mutex<usize>,
+        written: Mutex<Vec<Bytes>>,
+    }
+
+    impl SessionRecords for Script {
+        fn take(&self, _key: &str) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
+            let read = self.reads.lock().pop_front().flatten();
+            Box::pin(async move { Ok(read) })
+        }
+
+        fn put(&self, _: String, record: Option<Bytes>, _: Duration, _: Option<Box<dyn FnOnce() + Send>>) {
+            self.written.lock().extend(record);
+        }
+
+        fn has_room(&self) -> bool {
+            true
+        }
+
+        fn is_away(&self) -> bool {
+            false
+        }
+
+        fn claim(&self, _holder: &NodeId, _key: &str) -> bool {
+            *self.asked.lock() += 1;
+            true
+        }
+
+        fn me(&self) -> NodeId {
+            NodeId { name: "me".into(), incarnation: 1 }
+        }
+    }
+
+    fn progress(proven: u64) -> Positions {
+        let epoch = pondsocket_proto::position::Epoch::new(7);
+        vec![(ChannelName::new("/chat/a", 99).expect("valid"), Progress { epoch, proven, sent: proven })]
+    }
+
+    fn user() -> UserId {
+        UserId::new("bob").expect("valid")
+    }
+
+    fn live(proven: u64) -> Record {
+        Record::new(Some(("other".into(), 3)), &user(), &progress(proven), Vec::new())
+    }
+
+    /// The outcome, if the other node writes these records after it was asked; the number of times that it was asked; and the
+    /// records that were written.
+    async fn found(answers: Vec<Option<Record>>) -> (Found, usize, Vec<Bytes>) {
+        let script = Arc::new(Script::default());
+        let reads = std::iter::once(Some(live(1))).chain(answers).map(|record| record.map(|record| record.encode()));
+        *script.reads.lock() = reads.collect();
+        let records = Arc::clone(&script) as Arc<dyn SessionRecords>;
+        let shared = SharedSessions::new(records, "/");
+        let found = shared.take("key", Some(&user()), Duration::from_secs(60)).await;
+        let (asked, written) = (*script.asked.lock(), std::mem::take(&mut *script.written.lock()));
+        (found, asked, written)
+    }
+
+    fn proven(found: &Found) -> Option<u64> {
+        match found {
+            Found::Ticket(_, positions, _) => Some(positions[0].1.proven),
+            Found::Nothing | Found::Alive => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn positions_that_a_node_writes_while_it_pings_the_client_are_no_answer() {
+        let ticket = Record::new(None, &user(), &progress(5), Vec::new());
+        let (found, asked, written) = found(vec![Some(live(4)), None, Some(ticket)]).await;
+        assert_eq!((proven(&found), asked, written.len()), (Some(5), 1, 0), "{found:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_keeps_a_session_says_so_and_its_record_goes_back() {
+        let held = Record { is_held: true, ..live(4) };
+        let (found, asked, written) = found(vec![None, Some(held)]).await;
+        assert!(matches!(found, Found::Alive), "{found:?}");
+        assert_eq!((asked, written.len()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_positions_of_a_node_that_does_not_answer_are_used() {
+        let (found, asked, _) = found(vec![Some(live(4))]).await;
+        assert_eq!((proven(&found), asked), (Some(4), 1), "{found:?}");
     }
 }

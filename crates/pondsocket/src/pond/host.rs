@@ -10,6 +10,7 @@ use pondsocket_proto::position::{Epoch, Position};
 
 use crate::channel::Channel;
 use crate::channel::error::MemberError;
+use crate::channel::evictions::evicted_user;
 use crate::cluster::node::{HistoryHost, HistoryState, Host, Instance};
 use crate::context::LeaveReason;
 use crate::endpoint::{EndpointInner, Leave, Live};
@@ -17,6 +18,9 @@ use crate::engine::live::AtOnce;
 use crate::engine::shared_sessions::SharedSessions;
 use crate::metrics::{GraceEvent, Limit};
 use crate::user::User;
+
+/// The reason for which a user leaves that another node removes: the reason given there is not sent between nodes.
+const REMOVED: &str = "removed";
 
 /// An endpoint, as this server's node sees it. The reference is weak, because the endpoint holds the node.
 pub(crate) struct EndpointHost(Weak<EndpointInner>);
@@ -38,8 +42,12 @@ impl Host for EndpointHost {
     fn deliver(&self, channel: &str, message: UserMessageRef<'_>) {
         let Some(endpoint) = self.0.upgrade() else { return };
         let Some(live) = endpoint.hub.get(channel) else { return };
-        if endpoint.evictions.is_repeated(&live.name, message) {
-            return;
+        if let Some(user) = evicted_user(message) {
+            if !endpoint.evictions.note(&live.name, user.as_str()) {
+                return;
+            }
+            // A channel that has just closed has forgotten everybody.
+            let _ = live.change(AtOnce, |channel| channel.note_evicted(&user));
         }
         let policy = live.delivery_policy(message.event);
         let reached = match endpoint.is_out_of_memory() {
@@ -56,13 +64,18 @@ impl Host for EndpointHost {
         }
     }
 
-    fn inherit(&self, channel: &ChannelName, user: UserId, member: RemoteMember) {
+    fn inherit(&self, channel: &ChannelName, user: UserId, member: RemoteMember, removed_by: Option<Command>) {
         let Some(endpoint) = self.0.upgrade() else { return };
         // A channel that has closed since has no lobby here any more: nobody runs the handler.
         let Some(live) = endpoint.hub.get(channel.as_str()) else { return };
         let (channel, lobby) = (live.name.clone(), Arc::clone(&live.lobby));
         let user = User { id: user, assigns: member.assigns, presence: member.presence };
-        Leave { endpoint, channel, lobby, user, reason: LeaveReason::Expired }.spawn();
+        let reason = match removed_by {
+            Some(Command::Evict { reason }) => LeaveReason::Evicted(reason),
+            Some(_) => LeaveReason::Removed(REMOVED.to_owned()),
+            None => LeaveReason::Expired,
+        };
+        Leave { endpoint, channel, lobby, user, reason }.spawn();
     }
 
     fn claim_session(&self, record: &str) {
@@ -81,8 +94,7 @@ impl Host for EndpointHost {
         let (channel, user) = (Channel::new(&endpoint, channel.clone()), user.as_str());
         let outcome = match command {
             Command::Evict { reason } => channel.evict_local(user, &reason).map_err(MemberError::from),
-            // The reason of a removal is not sent between nodes.
-            Command::Remove => channel.remove_local(user, "removed").map_err(MemberError::from),
+            Command::Remove => channel.remove_local(user, REMOVED).map_err(MemberError::from),
             Command::Assign { key, value } => channel.assign_local(user, &key, value),
             Command::MergeAssigns(assigns) => channel.merge_assigns_local(user, assigns),
             Command::Presence(presence) => channel.show_local(user, presence),

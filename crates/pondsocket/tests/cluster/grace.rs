@@ -46,8 +46,11 @@ impl Graced {
 
 /// Three nodes, each with a member for long enough to be known; that of the last one watches, and has read the presence of all.
 async fn three() -> (Vec<Graced>, Vec<(Client, Room)>, (Client, Room)) {
-    let hub = MemoryHub::new();
-    let nodes = ["one", "two", "three"].map(|name| Graced::start(&hub, name));
+    three_on(&MemoryHub::new()).await
+}
+
+async fn three_on(hub: &MemoryHub) -> (Vec<Graced>, Vec<(Client, Room)>, (Client, Room)) {
+    let nodes = ["one", "two", "three"].map(|name| Graced::start(hub, name));
     eventually("they know each other", || nodes.iter().all(|graced| graced.node.pond.nodes().len() == 2)).await;
     let mut clients = Vec::new();
     for (graced, name) in nodes.iter().zip(["ada", "bob"]) {
@@ -153,4 +156,84 @@ async fn the_users_of_a_node_that_dies_stay_for_their_grace_and_one_survivor_run
     assert_eq!(left, [r#"zoe expired "new" false 3"#]);
     assert_eq!(nodes[2].shown(), ["ada", "bob", "cleo"]);
     drop(zoe);
+}
+
+/// Three nodes, of which the first one has died with Zoe and Ada in the channel, and the others have noticed it.
+async fn orphaned(hub: &MemoryHub) -> (Vec<Graced>, Vec<(Client, Room)>, (Client, Room)) {
+    let (nodes, mut clients, (cleo, mut watcher)) = three_on(hub).await;
+    clients.push(nodes[0].join("zoe").await);
+    assert_eq!(watcher.next_presence().await.expect("zoe").change, Change::Join);
+    sleep(SECOND).await;
+    nodes[0].node.bus.cut();
+    let is_noticed = || nodes[1].node.pond.nodes() == ["three"] && nodes[2].node.pond.nodes() == ["two"];
+    within(6 * SECOND, "it is noticed", is_noticed).await;
+    assert_eq!(nodes[2].shown(), ["ada", "bob", "cleo", "zoe"]);
+    (nodes, clients, (cleo, watcher))
+}
+
+/// The notes of the leave handlers of the nodes that are alive.
+async fn left(nodes: &[Graced]) -> Vec<String> {
+    // They run on tasks of their own.
+    sleep(SECOND).await;
+    nodes[1..].iter().flat_map(|graced| graced.left.take()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_of_a_dead_node_that_is_evicted_leaves_at_once_and_once() {
+    let (nodes, _clients, (_cleo, mut watcher)) = orphaned(&MemoryHub::new()).await;
+    let [two, three] = [1, 2].map(|n| nodes[n].node.channel("/chat/1"));
+    // Both at once.
+    let evictions = tokio::join!(two.evict("zoe", "spam"), three.evict("zoe", "spam"));
+    assert!(evictions.0.is_ok() && evictions.1.is_ok(), "{evictions:?}");
+    let leave = watcher.next_presence().await.expect("a leave");
+    assert_eq!((leave.change, &*leave.user_id), (Change::Leave, "zoe"));
+    assert_eq!(watcher.next("user_evicted").await.expect("a notice")["userId"], "zoe");
+    watcher.assert_silence().await;
+    assert_eq!(
+        (nodes[1].shown(), nodes[2].shown()),
+        (vec!["ada".into(), "bob".into(), "cleo".into()], nodes[1].shown())
+    );
+    assert_eq!(left(&nodes).await, [r#"zoe evicted:spam "new" false 3"#]);
+    assert_eq!(two.evict("zoe", "again").await.expect_err("nobody has her").code(), 404);
+
+    // She comes back as a new member.
+    let (_zoe, _zoes) = nodes[1].join("zoe").await;
+    let join = watcher.next_presence().await.expect("a join");
+    assert_eq!((join.change, &*join.user_id), (Change::Join, "zoe"));
+    sleep(2 * GRACE).await;
+    assert_eq!(nodes[2].shown(), ["bob", "cleo", "zoe"], "only Ada's grace has ended");
+    assert_eq!(left(&nodes).await, [r#"ada expired "new" false 3"#]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_of_a_dead_node_is_removed_by_a_node_without_the_channel() {
+    let hub = MemoryHub::new();
+    let (nodes, _clients, (_cleo, mut watcher)) = orphaned(&hub).await;
+    let operator = Graced::start(&hub, "operator");
+    eventually("it is known", || operator.node.pond.nodes().len() == 2).await;
+    sleep(3 * SECOND).await;
+    operator.node.channel("/chat/1").remove("zoe", "moved").await.expect("removed");
+    let leave = watcher.next_presence().await.expect("a leave");
+    assert_eq!((leave.change, &*leave.user_id), (Change::Leave, "zoe"));
+    watcher.assert_silence().await;
+    assert_eq!(left(&nodes).await, [r#"zoe removed "new" false 3"#]);
+    // A node that opens the channel now never shows her.
+    let (_dan, _dans) = operator.join("dan").await;
+    let shows_all = |graced: &Graced| graced.shown() == ["bob", "cleo", "dan"];
+    within(2 * GRACE, "Ada's grace ends", || shows_all(&nodes[2]) && shows_all(&operator)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_that_was_evicted_while_its_node_was_cut_off_is_evicted_there_when_that_is_back() {
+    let (nodes, mut clients, (_cleo, mut watcher)) = orphaned(&MemoryHub::new()).await;
+    nodes[1].node.channel("/chat/1").evict("zoe", "spam").await.expect("evicted");
+    assert_eq!(watcher.next_presence().await.expect("a leave").change, Change::Leave);
+    assert_eq!(watcher.next("user_evicted").await.expect("a notice")["userId"], "zoe");
+    nodes[0].node.bus.restore();
+    let (_zoe, zoes) = &mut clients[2];
+    assert_eq!(zoes.next("evicted").await.expect("told")["reason"], "spam");
+    eventually("all show the same", || nodes.iter().all(|graced| graced.shown() == ["ada", "bob", "cleo"])).await;
+    sleep(2 * GRACE).await;
+    watcher.assert_silence().await;
+    assert_eq!(nodes[0].left.take(), [r#"zoe evicted:spam "new" false 3"#]);
 }

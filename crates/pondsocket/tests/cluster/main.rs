@@ -1,6 +1,7 @@
 //! Several servers that share channels, through their clients. The servers are connected
 //! in memory, so that tests control the failures between them.
 
+mod event_streams;
 mod faults;
 mod foreign_nodes;
 mod grace;

@@ -1,55 +1,40 @@
 //! Clients that do not know their position come back to another node, by a session.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
-use pondsocket::{
-    Connected, ConnectionContext, Endpoint, EventContext, History, JoinContext, Joined, Options, Payload, PondSocket,
-    Recovery, Result, Server,
-};
-use serde_json::{Value, json};
-use testkit::{Peer, eventually, serve};
+use pondsocket::{History, Options, Recovery, Server};
+use serde_json::json;
+use testkit::{BOB, EventPeer, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
 
-const KEY: &str = "6f1e6b1c-session-of-bob";
-
-struct SessionNode {
-    pond: PondSocket,
-    endpoint: Endpoint,
-    bus: Arc<MemoryBus>,
-    address: SocketAddr,
-    recoveries: Arc<Mutex<Vec<Recovery>>>,
+/// A node with the chat, and its bus.
+pub(crate) struct SessionNode {
+    chat: SessionChat,
+    pub(crate) bus: Arc<MemoryBus>,
+    pub(crate) address: SocketAddr,
     _server: Server,
 }
 
-async fn connect(ctx: ConnectionContext) -> Result<Connected> {
-    let (user, key) = (ctx.query("user").map(str::to_owned), ctx.query("key").unwrap_or_default().to_owned());
-    let accepted = ctx.accept().session(&key);
-    Ok(match user {
-        Some(user) => accepted.user_id(&user),
-        None => accepted,
-    })
+impl Deref for SessionNode {
+    type Target = SessionChat;
+
+    fn deref(&self) -> &SessionChat {
+        &self.chat
+    }
 }
 
 async fn start(hub: &MemoryHub, name: &str) -> SessionNode {
     let bus = hub.node();
     let options = Options::default().bus(Arc::clone(&bus)).node_name(name.to_owned()).proof_interval(Duration::ZERO);
-    let pond = PondSocket::with_options(options).expect("valid options");
-    let endpoint = pond.create_endpoint("/", connect);
-    let recoveries = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&recoveries);
-    let lobby = endpoint.create_channel("/chat/:room", move |ctx: JoinContext| {
-        noted.lock().expect("no panic").push(ctx.recovery());
-        async { Ok::<Joined, pondsocket::Error>(ctx.accept()) }
-    });
-    lobby.history(History::new());
-    lobby.on_event("ask", async |ctx: EventContext, Payload(payload): Payload<Value>| ctx.reply("answered", &payload));
-    let (server, address) = serve(&pond).await;
-    SessionNode { pond, endpoint, bus, address, recoveries, _server: server }
+    let chat = SessionChat::new(options, History::new());
+    let (server, address) = serve(&chat.pond).await;
+    SessionNode { chat, bus, address, _server: server }
 }
 
-async fn pair() -> (MemoryHub, SessionNode, SessionNode) {
+pub(crate) async fn pair() -> (MemoryHub, SessionNode, SessionNode) {
     let hub = MemoryHub::new();
     let (one, two) = (start(&hub, "one").await, start(&hub, "two").await);
     eventually("the nodes know each other", || one.pond.nodes() == ["two"] && two.pond.nodes() == ["one"]).await;
@@ -57,37 +42,18 @@ async fn pair() -> (MemoryHub, SessionNode, SessionNode) {
 }
 
 impl SessionNode {
-    fn say(&self, numbers: std::ops::Range<u64>) {
-        for n in numbers {
-            let channel = self.endpoint.channel("/chat/a").expect("a name");
-            channel.broadcast("said", &json!({ "n": n })).expect("room");
-        }
-    }
-
-    /// The recovery that the join handler has seen last.
-    fn recovery(&self) -> Recovery {
-        *self.recoveries.lock().expect("no panic").last().expect("a join")
-    }
-
-    fn connections(&self) -> usize {
-        self.pond.snapshot().endpoints[0].connections
-    }
-
     async fn bob(&self) -> Peer {
-        let mut bob = Peer::connect(self.address, &format!("/?user=bob&key={KEY}")).await;
+        let mut bob = Peer::connect(self.address, BOB).await;
         bob.join("/chat/a", json!({})).await;
         bob
     }
-}
 
-async fn numbers(peer: &mut Peer, count: usize) -> Vec<u64> {
-    let mut numbers = Vec::new();
-    for _ in 0..count {
-        let message = peer.next().await;
-        assert_eq!(message["event"], json!("said"), "{message}");
-        numbers.push(message["payload"]["n"].as_u64().expect("a number"));
+    /// A member without a session.
+    pub(crate) async fn member(&self, user: &str) -> Peer {
+        let mut peer = Peer::connect(self.address, &format!("/?user={user}")).await;
+        peer.join("/chat/a", json!({})).await;
+        peer
     }
-    numbers
 }
 
 #[tokio::test]
@@ -96,21 +62,21 @@ async fn a_client_that_was_cut_off_resumes_on_another_node() {
     let mut client = one.bob().await;
     assert_eq!(one.recovery(), Recovery::New);
     two.say(1..4);
-    assert_eq!(numbers(&mut client, 3).await, [1, 2, 3]);
+    assert_eq!(client.numbers(3).await, [1, 2, 3]);
     client.nothing_before_reply("/chat/a", "ask").await;
     client.reset();
-    eventually("the loss is noticed", || one.connections() == 0).await;
+    one.is_empty().await;
     one.say(4..6);
     let mut client = two.bob().await;
-    assert_eq!(two.recovery(), Recovery::Resumed { missed: 2, may_repeat: 0 });
-    assert_eq!(numbers(&mut client, 2).await, [4, 5]);
+    assert_eq!(two.recovery(), resumed(2, 0));
+    assert_eq!(client.numbers(2).await, [4, 5]);
     // And back: each ticket is used once.
     client.nothing_before_reply("/chat/a", "ask").await;
     client.reset();
-    eventually("the loss is noticed", || two.connections() == 0).await;
+    two.is_empty().await;
     two.say(6..7);
     let mut client = one.bob().await;
-    assert_eq!(numbers(&mut client, 1).await, [6]);
+    assert_eq!(client.numbers(1).await, [6]);
 }
 
 #[tokio::test]
@@ -119,7 +85,7 @@ async fn after_a_shutdown_a_client_resumes_on_another_node_without_repetitions()
     let mut client = one.bob().await;
     let _other = two.member("ada").await;
     one.say(1..6);
-    assert_eq!(numbers(&mut client, 5).await, [1, 2, 3, 4, 5]);
+    assert_eq!(client.numbers(5).await, [1, 2, 3, 4, 5]);
     let pond = one.pond.clone();
     let stops = tokio::spawn(async move { pond.shutdown(pondsocket::Shutdown::within(Duration::from_secs(10))).await });
     assert_eq!(client.closed().await.map(|frame| u16::from(frame.code)), Some(1001));
@@ -128,8 +94,8 @@ async fn after_a_shutdown_a_client_resumes_on_another_node_without_repetitions()
     stops.await.expect("no panic");
     two.say(6..8);
     let mut client = two.bob().await;
-    assert_eq!(two.recovery(), Recovery::Resumed { missed: 2, may_repeat: 0 });
-    assert_eq!(numbers(&mut client, 2).await, [6, 7]);
+    assert_eq!(two.recovery(), resumed(2, 0));
+    assert_eq!(client.numbers(2).await, [6, 7]);
 }
 
 #[tokio::test]
@@ -138,21 +104,21 @@ async fn a_message_that_gets_its_position_during_a_shutdown_is_not_repeated() {
     let mut client = one.bob().await;
     let _other = two.member("ada").await;
     one.say(1..3);
-    assert_eq!(numbers(&mut client, 2).await, [1, 2]);
+    assert_eq!(client.numbers(2).await, [1, 2]);
     // The client leaves the channel while the store has not answered yet.
     one.bus.delay_answers(Duration::from_millis(300));
     one.say(3..5);
     let pond = one.pond.clone();
     let stops = tokio::spawn(async move { pond.shutdown(pondsocket::Shutdown::within(Duration::from_secs(10))).await });
-    assert_eq!(numbers(&mut client, 2).await, [3, 4]);
+    assert_eq!(client.numbers(2).await, [3, 4]);
     assert_eq!(client.closed().await.map(|frame| u16::from(frame.code)), Some(1001));
     // The next read sends the answer to the close frame.
     assert!(client.frame().await.is_none());
     stops.await.expect("no panic");
     two.say(5..6);
     let mut client = two.bob().await;
-    assert_eq!(two.recovery(), Recovery::Resumed { missed: 1, may_repeat: 0 });
-    assert_eq!(numbers(&mut client, 1).await, [5]);
+    assert_eq!(two.recovery(), resumed(1, 0));
+    assert_eq!(client.numbers(1).await, [5]);
 }
 
 #[tokio::test]
@@ -162,7 +128,7 @@ async fn a_client_that_comes_while_the_store_is_away_for_a_moment_resumes() {
         let _ada = two.member("ada").await;
         let mut client = one.bob().await;
         one.say(1..3);
-        assert_eq!(numbers(&mut client, 2).await, [1, 2]);
+        assert_eq!(client.numbers(2).await, [1, 2]);
         client.nothing_before_reply("/chat/a", "ask").await;
         client.reset();
         eventually("the loss is noticed", || one.connections() == 0).await;
@@ -178,8 +144,8 @@ async fn a_client_that_comes_while_the_store_is_away_for_a_moment_resumes() {
                 two.bus.restore();
             }
         });
-        assert_eq!(two.recovery(), Recovery::Resumed { missed: 1, may_repeat: 0 }, "slow: {is_slow}");
-        assert_eq!(numbers(&mut client, 1).await, [3]);
+        assert_eq!(two.recovery(), resumed(1, 0), "slow: {is_slow}");
+        assert_eq!(client.numbers(1).await, [3]);
     }
 }
 
@@ -190,8 +156,8 @@ async fn the_lost_connection_of_a_session_is_ended_on_its_node() {
     let _lost = one.bob().await;
     one.say(1..4);
     let mut client = two.bob().await;
-    assert_eq!(two.recovery(), Recovery::Resumed { missed: 3, may_repeat: 3 });
-    assert_eq!(numbers(&mut client, 3).await, [1, 2, 3]);
+    assert_eq!(two.recovery(), resumed(3, 3));
+    assert_eq!(client.numbers(3).await, [1, 2, 3]);
     eventually("the lost connection is ended", || one.connections() == 0).await;
 }
 
@@ -199,14 +165,13 @@ async fn the_lost_connection_of_a_session_is_ended_on_its_node() {
 async fn a_client_with_the_key_of_one_that_is_alive_on_another_node_is_a_new_one() {
     let (_hub, one, two) = pair().await;
     let mut first = one.bob().await;
-    let key = format!("/?user=bob&key={KEY}");
     // The first client answers the ping while the second one connects.
-    let first = tokio::spawn(async move { numbers(&mut first, 1).await });
-    let mut second = Peer::connect(two.address, &key).await;
+    let first = tokio::spawn(async move { first.numbers(1).await });
+    let mut second = Peer::connect(two.address, BOB).await;
     second.join("/chat/a", json!({})).await;
     assert_eq!(two.recovery(), Recovery::New);
     one.say(1..2);
-    assert_eq!((first.await.expect("no panic"), numbers(&mut second, 1).await), (vec![1], vec![1]));
+    assert_eq!((first.await.expect("no panic"), second.numbers(1).await), (vec![1], vec![1]));
 }
 
 #[tokio::test]
@@ -215,7 +180,7 @@ async fn after_the_loss_of_a_node_a_client_gets_what_was_not_proven_again() {
     let _ada = two.member("ada").await;
     let mut client = one.bob().await;
     two.say(1..4);
-    assert_eq!(numbers(&mut client, 3).await, [1, 2, 3]);
+    assert_eq!(client.numbers(3).await, [1, 2, 3]);
     client.nothing_before_reply("/chat/a", "ask").await;
     // The node writes the positions down within a second, and answers nothing from then on.
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -223,17 +188,8 @@ async fn after_the_loss_of_a_node_a_client_gets_what_was_not_proven_again() {
     drop(client);
     two.say(4..6);
     let mut client = two.bob().await;
-    assert_eq!(two.recovery(), Recovery::Resumed { missed: 2, may_repeat: 2 });
-    assert_eq!(numbers(&mut client, 2).await, [4, 5]);
-}
-
-impl SessionNode {
-    /// A member without a session.
-    async fn member(&self, user: &str) -> Peer {
-        let mut peer = Peer::connect(self.address, &format!("/?user={user}")).await;
-        peer.join("/chat/a", json!({})).await;
-        peer
-    }
+    assert_eq!(two.recovery(), resumed(2, 2));
+    assert_eq!(client.numbers(2).await, [4, 5]);
 }
 
 #[tokio::test]
@@ -242,11 +198,65 @@ async fn a_session_of_another_user_is_not_resumed_and_stays_with_its_own() {
     let client = one.bob().await;
     one.say(1..3);
     client.reset();
-    eventually("the loss is noticed", || one.connections() == 0).await;
-    let mut thief = Peer::connect(two.address, &format!("/?user=eve&key={KEY}")).await;
+    one.is_empty().await;
+    let mut thief = Peer::connect(two.address, &format!("/?user=eve&key={SESSION_KEY}")).await;
     thief.join("/chat/a", json!({})).await;
     assert_eq!(two.recovery(), Recovery::New);
     drop(thief);
     let mut client = one.bob().await;
-    assert_eq!(numbers(&mut client, 2).await, [1, 2]);
+    assert_eq!(client.numbers(2).await, [1, 2]);
+}
+
+/// The record of a join is written at once, and those of further positions once a second.
+#[tokio::test]
+async fn a_client_whose_node_is_lost_just_behind_its_join_misses_nothing() {
+    let (_hub, one, two) = pair().await;
+    let _ada = two.member("ada").await;
+    let mut client = one.bob().await;
+    client.nothing_before_reply("/chat/a", "ask").await;
+    two.say(1..3);
+    one.bus.cut();
+    drop(client);
+    two.say(3..4);
+    let mut client = two.bob().await;
+    assert_eq!(two.recovery(), resumed(3, 3));
+    assert_eq!(client.numbers(3).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_ticket_is_used_once_also_if_the_store_is_slow() {
+    let (_hub, one, two) = pair().await;
+    let mut older = EventPeer::connect(one.address, BOB).await;
+    older.join("/chat/a", json!({})).await;
+    // What the node writes is there before it knows.
+    one.bus.delay_answers(Duration::from_millis(100));
+    let mut bob = two.bob().await;
+    assert!(older.ended().await.is_empty());
+    // For as long as a second copy of the ticket would take.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    one.bus.delay_answers(Duration::ZERO);
+    let bob = tokio::spawn(async move { bob.numbers(1).await });
+    let mut other = one.bob().await;
+    assert_eq!(one.recovery(), Recovery::New, "Bob's client is alive on the second node");
+    one.say(1..2);
+    assert_eq!((bob.await.expect("no panic"), other.numbers(1).await), (vec![1], vec![1]));
+}
+
+#[tokio::test]
+async fn a_user_that_was_evicted_is_a_new_one_on_other_nodes() {
+    let (_hub, one, two) = pair().await;
+    let mut ada = two.member("ada").await;
+    let mut client = one.bob().await;
+    one.say(1..3);
+    let position = client.next().await["requestId"].clone();
+    assert_eq!((ada.numbers(2).await, client.numbers(1).await), (vec![1, 2], vec![2]));
+    two.endpoint.channel("/chat/a").expect("a name").evict("bob", "spam").await.expect("evicted");
+    assert_eq!(ada.next().await["event"], "user_evicted");
+    for payload in [json!({ "$resume": position }), json!({})] {
+        let mut client = Peer::connect(two.address, BOB).await;
+        client.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/chat/a", payload).await;
+        client.until("ACKNOWLEDGE").await;
+        assert_eq!(two.recovery(), Recovery::New);
+        client.nothing_before_reply("/chat/a", "ask").await;
+    }
 }

@@ -1,30 +1,27 @@
 //! Event streams resume: by a session, and by the id of the last event.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::ops::Deref;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
-use pondsocket::{
-    Connected, ConnectionContext, Endpoint, Error, EventContext, History, JoinContext, Joined, Options, Payload,
-    PondSocket, Recovery, Result, Server, SlowClient,
-};
-use serde_json::{Value, json};
-use testkit::{EventPeer, Peer, eventually, serve};
+use pondsocket::{History, Options, Recovery, Server, SlowClient};
+use serde_json::json;
+use testkit::{BOB, EventPeer, Peer, SessionChat, resumed, serve};
 
-const PATH: &str = "/?user=bob&key=6f1e6b1c-session-of-bob";
-
+/// The chat, served, with an event `typing` that is not kept.
 struct Chat {
-    pond: PondSocket,
-    endpoint: Endpoint,
-    recoveries: Arc<Mutex<Vec<Recovery>>>,
+    chat: SessionChat,
     _server: Server,
     address: SocketAddr,
 }
 
-async fn connect(ctx: ConnectionContext) -> Result<Connected> {
-    let (user, key) = (ctx.query("user").unwrap_or("ann").to_owned(), ctx.query("key").unwrap_or_default().to_owned());
-    Ok(ctx.accept().user_id(&user).session(&key))
+impl Deref for Chat {
+    type Target = SessionChat;
+
+    fn deref(&self) -> &SessionChat {
+        &self.chat
+    }
 }
 
 async fn chat() -> Chat {
@@ -32,60 +29,28 @@ async fn chat() -> Chat {
 }
 
 async fn chat_with(options: Options, history: History) -> Chat {
-    let pond = PondSocket::with_options(options.proof_interval(Duration::ZERO)).expect("valid options");
-    let endpoint = pond.create_endpoint("/", connect);
-    let recoveries = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&recoveries);
-    let lobby = endpoint.create_channel("/chat/:room", move |ctx: JoinContext| {
-        noted.lock().expect("no panic").push(ctx.recovery());
-        async { Ok::<Joined, Error>(ctx.accept()) }
-    });
-    lobby.history(history.without(["typing"]));
-    lobby.on_event("echo", async |ctx: EventContext, Payload(value): Payload<Value>| ctx.reply("echo", &value));
-    let (server, address) = serve(&pond).await;
-    Chat { pond, endpoint, recoveries, _server: server, address }
+    let chat = SessionChat::new(options.proof_interval(Duration::ZERO), history.without(["typing"]));
+    let (server, address) = serve(&chat.pond).await;
+    Chat { chat, _server: server, address }
 }
 
 impl Chat {
-    fn say(&self, room: &str, numbers: std::ops::Range<u64>, filler: &str) {
-        let channel = self.endpoint.channel(room).expect("a name");
-        for n in numbers {
-            channel.broadcast("said", &json!({ "n": n, "filler": filler })).expect("room");
-        }
-    }
-
-    fn recovery(&self) -> Recovery {
-        *self.recoveries.lock().expect("no panic").last().expect("a join")
-    }
-
-    async fn is_empty(&self) {
-        eventually("the loss is noticed", || self.pond.snapshot().endpoints[0].connections == 0).await;
+    fn say_in(&self, room: &str, n: u64) {
+        self.endpoint.channel(room).expect("a name").broadcast("said", &json!({ "n": n })).expect("room");
     }
 
     /// Connects and joins, without any id.
     async fn bob(&self) -> EventPeer {
-        let mut bob = EventPeer::connect(self.address, PATH).await;
+        let mut bob = EventPeer::connect(self.address, BOB).await;
         bob.join("/chat/a", json!({})).await;
         bob
     }
 
     async fn bob_after(&self, last_event: &str) -> EventPeer {
-        let mut bob = EventPeer::connect_after(self.address, PATH, last_event).await;
+        let mut bob = EventPeer::connect_after(self.address, BOB, last_event).await;
         bob.join("/chat/a", json!({})).await;
         bob
     }
-}
-
-async fn numbers(peer: &mut EventPeer, count: usize) -> Vec<u64> {
-    let mut numbers = Vec::new();
-    for _ in 0..count {
-        numbers.push(peer.until("said").await["payload"]["n"].as_u64().expect("a number"));
-    }
-    numbers
-}
-
-fn resumed(missed: usize, may_repeat: usize) -> Recovery {
-    Recovery::Resumed { missed, may_repeat }
 }
 
 #[tokio::test]
@@ -95,7 +60,7 @@ async fn only_events_of_kept_messages_on_a_stream_with_a_session_have_ids() {
     let mut ann = EventPeer::connect(chat.address, "/").await;
     ann.join("/chat/a", json!({})).await;
     assert_eq!((&bob.last_event, &ann.last_event), (&None, &None));
-    chat.say("/chat/a", 1..3, "");
+    chat.say(1..3);
     for _ in 0..2 {
         let message = bob.until("said").await;
         assert_eq!(json!(bob.last_event), message["requestId"], "the id is the position");
@@ -103,10 +68,10 @@ async fn only_events_of_kept_messages_on_a_stream_with_a_session_have_ids() {
     let last = bob.last_event.clone();
     chat.endpoint.channel("/chat/a").expect("a name").broadcast("typing", &json!({})).expect("room");
     bob.until("typing").await;
-    bob.event("/chat/a", "echo", json!({})).await;
-    bob.until("echo").await;
+    bob.event("/chat/a", "ask", json!({})).await;
+    bob.until("answered").await;
     assert_eq!(bob.last_event, last);
-    assert_eq!(numbers(&mut ann, 2).await, [1, 2]);
+    assert_eq!(ann.numbers(2).await, [1, 2]);
     assert_eq!(ann.last_event, None);
 }
 
@@ -114,16 +79,16 @@ async fn only_events_of_kept_messages_on_a_stream_with_a_session_have_ids() {
 async fn an_event_source_resumes_exactly_behind_the_last_event_that_it_has_received() {
     let chat = chat().await;
     let mut bob = chat.bob().await;
-    chat.say("/chat/a", 1..4, "");
-    assert_eq!(numbers(&mut bob, 2).await, [1, 2]);
+    chat.say(1..4);
+    assert_eq!(bob.numbers(2).await, [1, 2]);
     let last = bob.last_event.clone().expect("an id");
     // The third message was sent, and is lost with the connection.
     drop(bob);
     chat.is_empty().await;
-    chat.say("/chat/a", 4..5, "");
+    chat.say(4..5);
     let mut bob = chat.bob_after(&last).await;
     assert_eq!(chat.recovery(), resumed(2, 0));
-    assert_eq!(numbers(&mut bob, 2).await, [3, 4]);
+    assert_eq!(bob.numbers(2).await, [3, 4]);
     // The id is used up with the join.
     bob.send("LEAVE_CHANNEL", "LEAVE_CHANNEL", "/chat/a", json!({})).await;
     bob.until("EXIT_ACKNOWLEDGE").await;
@@ -137,46 +102,46 @@ async fn an_id_is_that_of_one_channel_and_the_others_resume_by_the_session() {
     let mut bob = chat.bob().await;
     bob.join("/chat/b", json!({})).await;
     for (room, n) in [("/chat/a", 1), ("/chat/b", 2), ("/chat/b", 3), ("/chat/a", 4)] {
-        chat.say(room, n..n + 1, "");
-        assert_eq!(numbers(&mut bob, 1).await, [n]);
+        chat.say_in(room, n);
+        assert_eq!(bob.numbers(1).await, [n]);
     }
     let last = bob.last_event.clone().expect("an id");
     drop(bob);
     chat.is_empty().await;
-    chat.say("/chat/a", 5..6, "");
-    chat.say("/chat/b", 6..7, "");
+    chat.say(5..6);
+    chat.say_in("/chat/b", 6);
     let mut bob = chat.bob_after(&last).await;
-    assert_eq!((chat.recovery(), numbers(&mut bob, 1).await), (resumed(1, 0), vec![5]));
+    assert_eq!((chat.recovery(), bob.numbers(1).await), (resumed(1, 0), vec![5]));
     bob.join("/chat/b", json!({})).await;
-    assert_eq!((chat.recovery(), numbers(&mut bob, 3).await), (resumed(3, 2), vec![2, 3, 6]));
+    assert_eq!((chat.recovery(), bob.numbers(3).await), (resumed(3, 2), vec![2, 3, 6]));
 }
 
 #[tokio::test]
 async fn a_client_that_sends_no_id_gets_all_since_its_join_again() {
     let chat = chat().await;
     let mut bob = chat.bob().await;
-    chat.say("/chat/a", 1..4, "");
-    assert_eq!(numbers(&mut bob, 3).await, [1, 2, 3]);
+    chat.say(1..4);
+    assert_eq!(bob.numbers(3).await, [1, 2, 3]);
     drop(bob);
     chat.is_empty().await;
-    chat.say("/chat/a", 4..6, "");
+    chat.say(4..6);
     let mut bob = chat.bob().await;
     assert_eq!(chat.recovery(), resumed(5, 3), "nothing proves what it has received");
-    assert_eq!(numbers(&mut bob, 5).await, [1, 2, 3, 4, 5]);
+    assert_eq!(bob.numbers(5).await, [1, 2, 3, 4, 5]);
 }
 
 #[tokio::test]
 async fn a_position_in_the_join_precedes_the_id_of_an_event() {
     let chat = chat().await;
     let mut bob = chat.bob().await;
-    chat.say("/chat/a", 1..4, "");
-    assert_eq!(numbers(&mut bob, 1).await, [1]);
+    chat.say(1..4);
+    assert_eq!(bob.numbers(1).await, [1]);
     let first = bob.last_event.clone().expect("an id");
-    assert_eq!(numbers(&mut bob, 2).await, [2, 3]);
+    assert_eq!(bob.numbers(2).await, [2, 3]);
     let third = bob.last_event.clone().expect("an id");
     drop(bob);
     chat.is_empty().await;
-    let mut bob = EventPeer::connect_after(chat.address, PATH, &first).await;
+    let mut bob = EventPeer::connect_after(chat.address, BOB, &first).await;
     bob.join("/chat/a", json!({ "$resume": third })).await;
     assert_eq!(chat.recovery(), resumed(0, 0));
     // A header that is no position is ignored, and so is one of a client without a session.
@@ -199,8 +164,8 @@ async fn a_position_in_the_join_precedes_the_id_of_an_event() {
 async fn a_client_that_deletes_its_stream_ends_its_session() {
     let chat = chat().await;
     let mut bob = chat.bob().await;
-    chat.say("/chat/a", 1..2, "");
-    assert_eq!(numbers(&mut bob, 1).await, [1]);
+    chat.say(1..2);
+    assert_eq!(bob.numbers(1).await, [1]);
     assert_eq!(bob.ask(Method::DELETE, "").await.status(), StatusCode::NO_CONTENT);
     chat.is_empty().await;
     chat.bob().await;
@@ -211,7 +176,7 @@ async fn a_client_that_deletes_its_stream_ends_its_session() {
 async fn a_stream_that_ends_in_order_proves_nothing() {
     let chat = chat().await;
     let mut bob = chat.bob().await;
-    chat.say("/chat/a", 1..4, "");
+    chat.say(1..4);
     chat.endpoint.connections()[0].disconnect();
     assert_eq!(bob.ended().await.len(), 3);
     chat.is_empty().await;
@@ -224,14 +189,14 @@ async fn a_stream_that_ends_in_order_proves_nothing() {
 async fn a_stream_takes_the_place_of_an_older_one_that_has_not_ended() {
     let chat = chat().await;
     let mut older = chat.bob().await;
-    chat.say("/chat/a", 1..3, "");
-    assert_eq!(numbers(&mut older, 2).await, [1, 2]);
+    chat.say(1..3);
+    assert_eq!(older.numbers(2).await, [1, 2]);
     let last = older.last_event.clone().expect("an id");
     let mut bob = chat.bob_after(&last).await;
     assert_eq!(chat.recovery(), resumed(0, 0));
     older.ended().await;
-    chat.say("/chat/a", 3..4, "");
-    assert_eq!(numbers(&mut bob, 1).await, [3]);
+    chat.say(3..4);
+    assert_eq!(bob.numbers(1).await, [3]);
     assert_eq!(chat.pond.snapshot().endpoints[0].sessions, 1);
 }
 
@@ -239,18 +204,18 @@ async fn a_stream_takes_the_place_of_an_older_one_that_has_not_ended() {
 async fn a_session_goes_on_over_the_other_transport() {
     let chat = chat().await;
     let mut bob = chat.bob().await;
-    chat.say("/chat/a", 1..3, "");
-    assert_eq!(numbers(&mut bob, 2).await, [1, 2]);
+    chat.say(1..3);
+    assert_eq!(bob.numbers(2).await, [1, 2]);
     drop(bob);
     chat.is_empty().await;
-    chat.say("/chat/a", 3..4, "");
-    let mut socket = Peer::connect(chat.address, PATH).await;
+    chat.say(3..4);
+    let mut socket = Peer::connect(chat.address, BOB).await;
     socket.join("/chat/a", json!({})).await;
     assert_eq!(chat.recovery(), resumed(3, 2));
     for n in 1..4 {
         assert_eq!(socket.next().await["payload"]["n"], json!(n));
     }
-    socket.nothing_before_reply("/chat/a", "echo").await;
+    socket.nothing_before_reply("/chat/a", "ask").await;
     socket.reset();
     chat.is_empty().await;
     chat.bob().await;
@@ -267,7 +232,7 @@ async fn a_slow_client_that_reconnects_misses_nothing() {
     let mut last = 0;
     // It does not read on, and the kernel takes what the client will never have.
     for reads in [10, 40, 90, 250] {
-        let mut bob = EventPeer::connect_narrow(chat.address, PATH, 4096).await;
+        let mut bob = EventPeer::connect_narrow(chat.address, BOB, 4096).await;
         bob.join("/chat/a", json!({})).await;
         let channel = chat.endpoint.channel("/chat/a").expect("a name");
         let (from, speaker) = (last, channel.clone());
@@ -280,7 +245,7 @@ async fn a_slow_client_that_reconnects_misses_nothing() {
                 tokio::task::yield_now().await;
             }
         });
-        let mut received = numbers(&mut bob, reads).await;
+        let mut received = bob.numbers(reads).await;
         assert!(received[0] <= from + 1, "{} follows {from}", received[0]);
         let first = received[0];
         received.dedup();

@@ -1,99 +1,35 @@
 //! Clients that do not know their position resume by a session: the server knows what they have received.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pondsocket::{
-    Connected, ConnectionContext, Endpoint, EventContext, GapReason, History, JoinContext, Joined, Lobby, Options,
-    Payload, PondSocket, Recovery, Result, SlowClient, Unproven,
-};
+use pondsocket::{GapReason, History, JoinContext, Joined, Options, Recovery, SlowClient, Unproven};
 use serde_json::{Value, json};
-use testkit::{Peer, eventually, serve};
+use testkit::{BOB, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-const KEY: &str = "6f1e6b1c-session-of-bob";
-
-struct Chat {
-    pond: PondSocket,
-    endpoint: Endpoint,
-    lobby: Lobby,
-    recoveries: Arc<Mutex<Vec<(String, Recovery)>>>,
-}
-
-async fn connect(ctx: ConnectionContext) -> Result<Connected> {
-    let (user, key) = (ctx.query("user").map(str::to_owned), ctx.query("key").unwrap_or_default().to_owned());
-    let accepted = ctx.accept().session(&key);
-    Ok(match user {
-        Some(user) => accepted.user_id(&user),
-        None => accepted,
-    })
-}
-
-fn chat_with(options: Options) -> Chat {
-    let pond = PondSocket::with_options(options).expect("valid options");
-    let endpoint = pond.create_endpoint("/", connect);
-    let recoveries = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&recoveries);
-    let lobby = endpoint.create_channel("/chat/:room", move |ctx: JoinContext| {
-        noted.lock().expect("no panic").push((ctx.user_id().to_owned(), ctx.recovery()));
-        async { Ok::<Joined, pondsocket::Error>(ctx.accept()) }
-    });
-    lobby.history(History::new());
-    lobby.on_event("ask", async |ctx: EventContext, Payload(payload): Payload<Value>| ctx.reply("answered", &payload));
-    Chat { pond, endpoint, lobby, recoveries }
+fn chat_with(options: Options) -> SessionChat {
+    SessionChat::new(options, History::new())
 }
 
 /// A chat whose clients are pinged behind each message.
-fn chat() -> Chat {
+fn chat() -> SessionChat {
     chat_with(Options::default().proof_interval(Duration::ZERO))
 }
 
-impl Chat {
-    fn say(&self, numbers: std::ops::Range<u64>) {
-        for n in numbers {
-            let channel = self.endpoint.channel("/chat/a").expect("a name");
-            channel.broadcast("said", &json!({ "n": n })).expect("room");
-        }
-    }
-
-    /// The last recovery that the join handler has seen.
-    fn recovery(&self) -> Recovery {
-        self.recoveries.lock().expect("no panic").last().expect("a join").1
-    }
-
-    fn connections(&self) -> usize {
-        self.pond.snapshot().endpoints[0].connections
-    }
-}
-
 async fn bob(address: SocketAddr) -> Peer {
-    bob_with(address, KEY).await
+    bob_at(address, BOB).await
 }
 
-async fn bob_with(address: SocketAddr, key: &str) -> Peer {
-    let mut bob = Peer::connect(address, &format!("/?user=bob&key={key}")).await;
+async fn bob_at(address: SocketAddr, path: &str) -> Peer {
+    let mut bob = Peer::connect(address, path).await;
     bob.join("/chat/a", json!({})).await;
     bob
-}
-
-async fn numbers(peer: &mut Peer, count: usize) -> Vec<u64> {
-    let mut numbers = Vec::new();
-    for _ in 0..count {
-        let message = peer.next().await;
-        assert_eq!(message["event"], json!("said"), "{message}");
-        numbers.push(message["payload"]["n"].as_u64().expect("a number"));
-    }
-    numbers
 }
 
 /// Waits until the server has handled all that a client has sent, answers to pings included.
 async fn round_trip(peer: &mut Peer) {
     peer.nothing_before_reply("/chat/a", "ask").await;
-}
-
-fn resumed(missed: usize, may_repeat: usize) -> Recovery {
-    Recovery::Resumed { missed, may_repeat }
 }
 
 #[tokio::test]
@@ -103,15 +39,15 @@ async fn a_client_that_knows_nothing_of_it_gets_what_it_missed() {
     let mut client = bob(address).await;
     assert_eq!(chat.recovery(), Recovery::New);
     chat.say(1..4);
-    assert_eq!(numbers(&mut client, 3).await, [1, 2, 3]);
+    assert_eq!(client.numbers(3).await, [1, 2, 3]);
     round_trip(&mut client).await;
     client.reset();
-    eventually("the loss is noticed", || chat.connections() == 0).await;
+    chat.is_empty().await;
     chat.say(4..6);
     let mut client = bob(address).await;
     assert_eq!(chat.recovery(), resumed(2, 0));
     chat.say(6..7);
-    assert_eq!(numbers(&mut client, 3).await, [4, 5, 6]);
+    assert_eq!(client.numbers(3).await, [4, 5, 6]);
     // It has joined: the position is used up.
     client.leave("/chat/a").await;
     client.join("/chat/a", json!({})).await;
@@ -125,17 +61,17 @@ async fn what_a_client_may_not_have_received_comes_again() {
     let (_server, address) = serve(&chat.pond).await;
     let mut client = bob(address).await;
     chat.say(1..2);
-    assert_eq!(numbers(&mut client, 1).await, [1]);
+    assert_eq!(client.numbers(1).await, [1]);
     round_trip(&mut client).await;
     // The ping behind the first message was the last one for an hour.
     chat.say(2..5);
-    assert_eq!(numbers(&mut client, 3).await, [2, 3, 4]);
+    assert_eq!(client.numbers(3).await, [2, 3, 4]);
     client.reset();
-    eventually("the loss is noticed", || chat.connections() == 0).await;
+    chat.is_empty().await;
     chat.say(5..6);
     let mut client = bob(address).await;
     assert_eq!(chat.recovery(), resumed(4, 3));
-    assert_eq!(numbers(&mut client, 4).await, [2, 3, 4, 5]);
+    assert_eq!(client.numbers(4).await, [2, 3, 4, 5]);
 }
 
 #[tokio::test]
@@ -146,7 +82,7 @@ async fn a_client_that_answers_the_close_frame_has_received_everything() {
     chat.say(1..4);
     let id = client.id.clone();
     chat.endpoint.connection(&id).expect("connected").disconnect();
-    assert_eq!(numbers(&mut client, 3).await, [1, 2, 3]);
+    assert_eq!(client.numbers(3).await, [1, 2, 3]);
     assert!(client.closed().await.is_some());
     // tungstenite answers the close frame when it is read on.
     assert_eq!(client.frame().await, None);
@@ -154,7 +90,7 @@ async fn a_client_that_answers_the_close_frame_has_received_everything() {
     chat.say(4..5);
     let mut client = bob(address).await;
     assert_eq!(chat.recovery(), resumed(1, 0));
-    assert_eq!(numbers(&mut client, 1).await, [4]);
+    assert_eq!(client.numbers(1).await, [4]);
 }
 
 #[tokio::test]
@@ -162,18 +98,18 @@ async fn a_client_that_closes_for_good_ends_its_session_and_a_reload_does_not() 
     let chat = chat();
     let (_server, address) = serve(&chat.pond).await;
     for (code, expected) in [(1001, resumed(1, 0)), (1000, Recovery::New)] {
-        let key = format!("{KEY}-{code}");
-        let mut client = bob_with(address, &key).await;
+        let path = format!("{BOB}-{code}");
+        let mut client = bob_at(address, &path).await;
         round_trip(&mut client).await;
         let frame = CloseFrame { code: code.into(), reason: "".into() };
         client.socket.close(Some(frame)).await.expect("the server reads");
         client.closed().await;
         eventually("the end of the connection", || chat.connections() == 0).await;
         chat.say(1..2);
-        let client = bob_with(address, &key).await;
+        let client = bob_at(address, &path).await;
         assert_eq!(chat.recovery(), expected, "{code}");
         client.reset();
-        eventually("the loss is noticed", || chat.connections() == 0).await;
+        chat.is_empty().await;
     }
 }
 
@@ -183,7 +119,7 @@ async fn two_clients_with_one_key_are_told_apart_while_both_answer() {
     let (_server, address) = serve(&chat.pond).await;
     let mut first = bob(address).await;
     chat.say(1..2);
-    assert_eq!(numbers(&mut first, 1).await, [1]);
+    assert_eq!(first.numbers(1).await, [1]);
     let (second, _) = tokio::join!(bob(address), async {
         // It reads, and so answers the ping.
         round_trip(&mut first).await;
@@ -193,7 +129,7 @@ async fn two_clients_with_one_key_are_told_apart_while_both_answer() {
     chat.say(2..3);
     let mut second = second;
     for client in [&mut first, &mut second] {
-        assert_eq!(numbers(client, 1).await, [2]);
+        assert_eq!(client.numbers(1).await, [2]);
     }
     // The session is still that of the first one.
     round_trip(&mut first).await;
@@ -201,7 +137,7 @@ async fn two_clients_with_one_key_are_told_apart_while_both_answer() {
     eventually("the loss is noticed", || chat.connections() == 1).await;
     chat.say(3..4);
     let mut first = bob(address).await;
-    assert_eq!(numbers(&mut first, 1).await, [3]);
+    assert_eq!(first.numbers(1).await, [3]);
 }
 
 #[tokio::test]
@@ -210,14 +146,14 @@ async fn a_client_whose_older_connection_is_dead_takes_over_its_session() {
     let (_server, address) = serve(&chat.pond).await;
     let mut dead = bob(address).await;
     chat.say(1..3);
-    assert_eq!(numbers(&mut dead, 2).await, [1, 2]);
+    assert_eq!(dead.numbers(2).await, [1, 2]);
     round_trip(&mut dead).await;
     // From here on it neither reads nor answers, and the server does not notice.
     chat.say(3..5);
     let mut client = bob(address).await;
     assert_eq!(chat.recovery(), resumed(2, 2));
-    assert_eq!(numbers(&mut client, 2).await, [3, 4]);
-    let messages = numbers(&mut dead, 2).await;
+    assert_eq!(client.numbers(2).await, [3, 4]);
+    let messages = dead.numbers(2).await;
     assert_eq!(messages, [3, 4], "they were on their way");
     assert_eq!(dead.closed().await.map(|frame| u16::from(frame.code)), Some(1008));
 }
@@ -226,18 +162,18 @@ async fn a_client_whose_older_connection_is_dead_takes_over_its_session() {
 async fn a_session_gives_the_user_id_back_and_belongs_to_one_user() {
     let chat = chat();
     let (_server, address) = serve(&chat.pond).await;
-    let user = |at: usize| chat.recoveries.lock().expect("no panic")[at].0.clone();
+    let user = |at: usize| chat.joins()[at].0.clone();
     for _ in 0..2 {
-        let mut client = Peer::connect(address, &format!("/?key={KEY}")).await;
+        let mut client = Peer::connect(address, &format!("/?key={SESSION_KEY}")).await;
         client.join("/chat/a", json!({})).await;
         chat.say(1..2);
-        numbers(&mut client, 1).await;
+        client.numbers(1).await;
         round_trip(&mut client).await;
         client.reset();
-        eventually("the loss is noticed", || chat.connections() == 0).await;
+        chat.is_empty().await;
     }
     assert_eq!((user(0), chat.recovery()), (user(1), resumed(0, 0)));
-    let mut other = Peer::connect(address, &format!("/?user=eve&key={KEY}")).await;
+    let mut other = Peer::connect(address, &format!("/?user=eve&key={SESSION_KEY}")).await;
     other.join("/chat/a", json!({})).await;
     assert_eq!(chat.recovery(), Recovery::New);
     for (path, message) in [
@@ -255,7 +191,7 @@ async fn messages_that_were_dropped_for_a_slow_client_come_when_it_resumes() {
     let chat = chat_with(Options::default().proof_interval(Duration::ZERO).send_channel_buffer(4));
     chat.lobby.slow_client("said", SlowClient::DropOldest);
     let (_server, address) = serve(&chat.pond).await;
-    let mut client = Peer::connect_narrow(address, &format!("/?user=bob&key={KEY}"), 4096).await;
+    let mut client = Peer::connect_narrow(address, BOB, 4096).await;
     client.join("/chat/a", json!({})).await;
     let filler = "x".repeat(20_000);
     let channel = chat.endpoint.channel("/chat/a").expect("a name");
@@ -268,7 +204,7 @@ async fn messages_that_were_dropped_for_a_slow_client_come_when_it_resumes() {
     })
     .await;
     client.reset();
-    eventually("the loss is noticed", || chat.connections() == 0).await;
+    chat.is_empty().await;
     let mut client = bob(address).await;
     // It has answered no ping, so all that is kept comes again: 13 messages fill the 256 KiB of the history.
     let recovery = chat.recovery();
@@ -294,12 +230,12 @@ async fn a_session_is_forgotten_after_its_window() {
         let mut client = bob(address).await;
         round_trip(&mut client).await;
         client.reset();
-        eventually("the loss is noticed", || chat.connections() == 0).await;
+        chat.is_empty().await;
         tokio::time::sleep(Duration::from_secs(pause)).await;
         let client = bob(address).await;
         assert_eq!(chat.recovery(), expected, "{pause}");
         client.reset();
-        eventually("the loss is noticed", || chat.connections() == 0).await;
+        chat.is_empty().await;
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(chat.pond.snapshot().endpoints[0].sessions, 0);
     }
@@ -310,32 +246,32 @@ async fn over_the_limit_of_sessions_a_client_has_none_and_is_served_all_the_same
     let chat = chat_with(Options::default().proof_interval(Duration::ZERO).max_sessions(1));
     let (_server, address) = serve(&chat.pond).await;
     let mut first = bob(address).await;
-    let mut second = bob_with(address, &format!("{KEY}-2")).await;
+    let mut second = bob_at(address, &format!("{BOB}-2")).await;
     assert_eq!(chat.pond.snapshot().endpoints[0].sessions, 1);
     chat.say(1..2);
     for client in [&mut first, &mut second] {
-        assert_eq!(numbers(client, 1).await, [1]);
+        assert_eq!(client.numbers(1).await, [1]);
         round_trip(client).await;
     }
     first.reset();
     second.reset();
-    eventually("the loss is noticed", || chat.connections() == 0).await;
-    for (key, expected) in [(KEY.to_owned(), resumed(0, 0)), (format!("{KEY}-2"), Recovery::New)] {
-        bob_with(address, &key).await;
-        assert_eq!(chat.recovery(), expected, "{key}");
+    chat.is_empty().await;
+    for (path, expected) in [(BOB.to_owned(), resumed(0, 0)), (format!("{BOB}-2"), Recovery::New)] {
+        bob_at(address, &path).await;
+        assert_eq!(chat.recovery(), expected, "{path}");
     }
 }
 
 /// A client has received messages 1 to 4, of which only the first is proven, and is away while the fifth is sent.
-async fn away_with_an_unproven_tail(chat: &Chat, address: SocketAddr) {
+async fn away_with_an_unproven_tail(chat: &SessionChat, address: SocketAddr) {
     let mut client = bob(address).await;
     chat.say(1..2);
-    assert_eq!(numbers(&mut client, 1).await, [1]);
+    assert_eq!(client.numbers(1).await, [1]);
     round_trip(&mut client).await;
     chat.say(2..5);
-    assert_eq!(numbers(&mut client, 3).await, [2, 3, 4]);
+    assert_eq!(client.numbers(3).await, [2, 3, 4]);
     client.reset();
-    eventually("the loss is noticed", || chat.connections() == 0).await;
+    chat.is_empty().await;
     chat.say(5..6);
 }
 
@@ -354,7 +290,7 @@ async fn a_history_says_what_is_done_with_messages_that_may_have_arrived() {
         assert_eq!(chat.recovery(), expected);
         chat.say(6..7);
         let all: Vec<_> = received.into_iter().chain([6]).collect();
-        assert_eq!(numbers(&mut client, all.len()).await, all, "{unproven:?}");
+        assert_eq!(client.numbers(all.len()).await, all, "{unproven:?}");
     }
 }
 
@@ -365,13 +301,13 @@ async fn nothing_that_may_have_arrived_is_no_gap() {
     let (_server, address) = serve(&chat.pond).await;
     let mut client = bob(address).await;
     chat.say(1..2);
-    assert_eq!(numbers(&mut client, 1).await, [1]);
+    assert_eq!(client.numbers(1).await, [1]);
     round_trip(&mut client).await;
     client.reset();
-    eventually("the loss is noticed", || chat.connections() == 0).await;
+    chat.is_empty().await;
     chat.say(2..3);
     let mut client = bob(address).await;
-    assert_eq!((chat.recovery(), numbers(&mut client, 1).await), (resumed(1, 0), vec![2]));
+    assert_eq!((chat.recovery(), client.numbers(1).await), (resumed(1, 0), vec![2]));
 }
 
 #[tokio::test]
@@ -386,21 +322,20 @@ async fn a_history_may_give_everybody_only_the_own_past() {
     let mut eve = Peer::connect(address, "/?user=eve").await;
     eve.join("/chat/a", json!({ "$resume": first })).await;
     assert_eq!(chat.recovery(), Recovery::Gap(GapReason::Unproven), "without a session");
-    let path = format!("/?user=bob&key={KEY}");
-    let mut client = Peer::connect(address, &path).await;
+    let mut client = Peer::connect(address, BOB).await;
     client.join("/chat/a", json!({ "$resume": first })).await;
     assert_eq!(chat.recovery(), Recovery::Gap(GapReason::Unproven), "its session was not there");
     chat.say(3..5);
-    assert_eq!(numbers(&mut client, 2).await, [3, 4]);
+    assert_eq!(client.numbers(2).await, [3, 4]);
     client.reset();
     eventually("the loss is noticed", || chat.connections() == 1).await;
     chat.say(5..6);
     // The same position again: now its session was there, from the third message on.
-    let mut client = Peer::connect(address, &path).await;
+    let mut client = Peer::connect(address, BOB).await;
     client.join("/chat/a", json!({ "$resume": first })).await;
     let Recovery::Resumed { missed, may_repeat: 0 } = chat.recovery() else { panic!("{:?}", chat.recovery()) };
     assert!((1..=3).contains(&missed), "{missed}: none from before its first join");
-    let received = numbers(&mut client, missed).await;
+    let received = client.numbers(missed).await;
     assert_eq!(received.last(), Some(&5));
     round_trip(&mut client).await;
 }
@@ -416,16 +351,16 @@ async fn a_handler_can_forget_what_a_client_has_missed() {
     let (_server, address) = serve(&chat.pond).await;
     let channel = chat.endpoint.channel("/forget/a").expect("a name");
     for session in [true, false] {
-        let path = if session { format!("/?user=bob&key={KEY}") } else { "/?user=bob".into() };
-        let mut client = Peer::connect(address, &path).await;
+        let path = if session { BOB } else { "/?user=bob" };
+        let mut client = Peer::connect(address, path).await;
         client.join("/forget/a", json!({})).await;
         client.until("recovered").await;
         channel.broadcast("said", &json!({ "n": 1 })).expect("room");
         let position = client.until("said").await["requestId"].clone();
         client.reset();
-        eventually("the loss is noticed", || chat.connections() == 0).await;
+        chat.is_empty().await;
         channel.broadcast("said", &json!({ "n": 2 })).expect("room");
-        let mut client = Peer::connect(address, &path).await;
+        let mut client = Peer::connect(address, path).await;
         let payload = if session { json!({}) } else { json!({ "$resume": position }) };
         client.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/forget/a", payload).await;
         let acknowledgement = client.next().await;
@@ -434,7 +369,7 @@ async fn a_handler_can_forget_what_a_client_has_missed() {
         // Nothing stands between the two.
         assert_eq!(client.next().await["payload"], json!({ "is": true }));
         client.reset();
-        eventually("the loss is noticed", || chat.connections() == 0).await;
+        chat.is_empty().await;
     }
 }
 
@@ -443,7 +378,7 @@ async fn a_user_that_was_evicted_meanwhile_is_a_new_one() {
     let chat = chat();
     let (_server, address) = serve(&chat.pond).await;
     let mut client = bob(address).await;
-    let other = bob_with(address, &format!("{KEY}-2")).await;
+    let other = bob_at(address, &format!("{BOB}-2")).await;
     chat.say(1..2);
     let position = client.next().await["requestId"].clone();
     round_trip(&mut client).await;
@@ -475,10 +410,10 @@ async fn a_client_that_brings_its_position_needs_no_session() {
         last = client.next().await["requestId"].clone();
     }
     client.reset();
-    eventually("the loss is noticed", || chat.connections() == 0).await;
+    chat.is_empty().await;
     chat.say(3..4);
-    let mut client = Peer::connect(address, &format!("/?user=bob&key={KEY}")).await;
+    let mut client = Peer::connect(address, BOB).await;
     client.join("/chat/a", json!({ "$resume": last })).await;
     assert_eq!(chat.recovery(), resumed(1, 0), "it knows better than the server what it has received");
-    assert_eq!(numbers(&mut client, 1).await, [3]);
+    assert_eq!(client.numbers(1).await, [3]);
 }

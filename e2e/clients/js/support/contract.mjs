@@ -25,9 +25,14 @@ export class ContractServer {
 
     /** Stops the server with SIGTERM, and starts another one at the same port. */
     async restart () {
-        this.#process.kill('SIGTERM');
-        await once(this.#process, 'exit');
+        await this.end('SIGTERM');
         await this.#listen(this.url.port);
+    }
+
+    /** Ends the server with a signal. */
+    async end (signal) {
+        this.#process.kill(signal);
+        await once(this.#process, 'exit');
     }
 
     async #listen (port) {

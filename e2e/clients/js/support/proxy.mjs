@@ -5,7 +5,8 @@ import { server } from './server.mjs';
 
 export class Proxy {
     #pairs = new Set();
-    #target;
+    /** The address that new connections go to. */
+    target;
     /** True while new connections are reset at once, as if the server were out of reach. */
     refuses = false;
     #listener = net.createServer((client) => this.#accept(client));
@@ -13,7 +14,7 @@ export class Proxy {
     /** `target` is the address of another server than the one under test. */
     static async start (t, target = server) {
         const proxy = new Proxy();
-        proxy.#target = target;
+        proxy.target = target;
         await new Promise((resolve) => proxy.#listener.listen(0, '127.0.0.1', resolve));
         proxy.url = new URL(target);
         proxy.url.port = proxy.#listener.address().port;
@@ -23,7 +24,7 @@ export class Proxy {
 
     #accept (client) {
         if (this.refuses) return client.resetAndDestroy();
-        const upstream = net.connect(Number(this.#target.port), this.#target.hostname);
+        const upstream = net.connect(Number(this.target.port), this.target.hostname);
         const pair = { client, upstream };
         this.#pairs.add(pair);
         client.pipe(upstream);

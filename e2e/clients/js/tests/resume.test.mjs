@@ -12,6 +12,7 @@ import { ContractServer } from '../support/contract.mjs';
 import '../support/events.mjs';
 import { Peer } from '../support/peer.mjs';
 import { Proxy } from '../support/proxy.mjs';
+import { startRedis } from '../support/redis.mjs';
 import { historyRoom, server } from '../support/server.mjs';
 import { settle, until } from '../support/wait.mjs';
 
@@ -196,6 +197,52 @@ test('resume: with a history file no client misses a message for a restart, and 
     assert.deepEqual(said(), numbers(0, 30));
     // Nothing tells the server that the end of an event stream has arrived, so it comes again.
     assert.deepEqual([...new Set(said(events))], numbers(0, 30));
+});
+
+test('resume: with a session the client as it is goes on at another node, however it comes there', async (t) => {
+    const redis = await startRedis(t);
+    const node = (name) => ContractServer.start(t, { REDIS_URL: redis, NODE_NAME: name });
+    const moves = {
+        'its connection is cut': () => { /* its node lives */ },
+        'its node drains': (left) => left.end('SIGTERM'),
+        'its node is killed': (left) => left.end('SIGKILL'),
+    };
+    const stays = await node('stays');
+    for (const [what, move] of Object.entries(moves)) {
+        const [left, room] = [await node(what.replaceAll(' ', '-')), historyRoom()];
+        const proxies = await Promise.all([1, 2].map(() => Proxy.start(t, left.url)));
+        const session = () => ({ token: 't', session: randomUUID() });
+        const events = new URL(proxies[1].url);
+        events.protocol = 'http:';
+        const peers = [
+            await Peer.joined(t, 'socket', room, { url: proxies[0].url, query: session() }),
+            await Peer.joined(t, 'events', room, { Client: SSEClient, url: events, query: session() }),
+        ];
+        const sender = await Peer.joined(t, 'sender', room, { url: stays.url });
+        const said = (peer) => peer.received('message').map(({ n }) => n);
+        const receive = (n) => Promise.all(peers.map((peer) => {
+            return until(`${peer.name} receives ${n}: ${what}`, () => said(peer).includes(n), 25_000);
+        }));
+        await say(sender, 0, 5);
+        await receive(4);
+        for (const proxy of proxies) {
+            [proxy.refuses, proxy.target] = [true, stays.url];
+            proxy.cut();
+        }
+        await say(sender, 5, 8);
+        await move(left);
+        await say(sender, 8, 10);
+        for (const proxy of proxies) proxy.refuses = false;
+        await receive(9);
+        await say(sender, 10, 12);
+        await receive(11);
+        await settle();
+        for (const peer of peers) {
+            assert.deepEqual([...new Set(said(peer))], numbers(0, 12), `${peer.name}: ${what}`);
+            // Once behind the repeats of what may have arrived before.
+            assert.deepEqual(said(peer).slice(-7), numbers(5, 12), `${peer.name}: ${what}`);
+        }
+    }
 });
 
 test('resume: the position follows what the application has received, whatever arrives or does not', () => {

@@ -19,6 +19,13 @@ impl<R> Channel<R> {
         Channel { history: Some(Box::new(ring)), ..self }
     }
 
+    /// Notes that a user of another node was evicted: it does not resume from an earlier position, if it joins here.
+    pub fn note_evicted(&mut self, user: &UserId) {
+        if let Some(ring) = &mut self.history {
+            ring.note_removed(user);
+        }
+    }
+
     /// The history; `None` if the channel keeps none.
     pub fn history(&self) -> Option<&Ring> {
         self.history.as_deref()

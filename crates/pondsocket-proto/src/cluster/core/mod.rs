@@ -5,16 +5,17 @@ use super::interop::Interop;
 use super::io::{Bus, Excess};
 use super::membership::{NodeMembership, NodeTransition};
 use super::message::NodeEvent;
-use super::orphans::Orphans;
+use super::orphans::{Orphan, Orphans};
 use super::random::Random;
 use super::remote_view::RemoteView;
+use super::removals::Removals;
 use super::replication::sync::publish_digest;
-use super::replication::{Changed, Channels, Sync};
+use super::replication::{Changed, Channels, Entry, Sync};
 use super::requests::{Commands, Requests};
 use super::sender::Sender;
 use super::time::Time;
 use super::timers::Timer;
-use super::{Answer, ChannelKey, Input, Lease, NodeId, NodeOutput, Output, Settings, Topic};
+use super::{Answer, ChannelKey, Command, Input, Lease, NodeId, NodeOutput, Output, Settings, Topic};
 use crate::id::UserId;
 use crate::model::MemberChange;
 
@@ -50,6 +51,7 @@ pub struct Core {
     commands: Commands,
     interop: Interop,
     orphans: Orphans,
+    removals: Removals,
     recent: Recent,
     sender: Sender,
     outputs: Vec<Output>,
@@ -84,6 +86,7 @@ impl Core {
             foreign_silence: None,
             is_stopping: false,
             orphans: Orphans::default(),
+            removals: Removals::default(),
             context: Context::new(settings, of_context),
         }
     }
@@ -91,8 +94,8 @@ impl Core {
     /// Handles one input and appends the resulting outputs to `out`. `now` is in milliseconds since 1970. If it goes
     /// back, no time has passed, and time continues from there. The clocks of other nodes are never compared with it.
     ///
-    /// [`NodeOutput::RemoteMembers`] follows [`Input::Tick`] only, so [`Input::Opened`], [`Input::Local`] and
-    /// [`Input::Closed`] may be given under a channel's lock. The calls for one channel have to be in the order in
+    /// No [`NodeOutput::RemoteMembers`] follows [`Input::Opened`], [`Input::Local`] and [`Input::Closed`], so these may be
+    /// given under a channel's lock. The calls for one channel have to be in the order in
     /// which its members changed, since each change gets the next version.
     pub fn handle(&mut self, input: Input, now: u64, out: &mut Vec<Output>) {
         if self.context.phase == Phase::Stopped {
@@ -235,7 +238,12 @@ impl Core {
                     self.view.refresh(&mut self.context, &directory!(self), channel);
                 }
                 Timer::Moved(channel, user) => self.publish_local(&channel, MemberChange::Left { user }),
-                Timer::Orphans(channel) => self.end_orphans(&channel),
+                Timer::Orphans(channel) => {
+                    let due = self.orphans.take_due(cx, &channel);
+                    if !due.is_empty() {
+                        self.end_orphans(&channel, due, None);
+                    }
+                }
                 Timer::Digest(channel, _) => publish_digest(cx, &self.channels, &channel),
                 Timer::Sweep => self.sync.sweep(cx, &mut self.channels),
                 Timer::Linger(channel) => {
@@ -332,6 +340,7 @@ impl Core {
         }
         self.apply_transitions(beat.transitions);
         self.channels.expire_tombstones(self.context.now);
+        self.removals.expire(self.context.now.saturating_sub(self.context.settings.remember));
     }
 
     /// Shows, hides or drops the users of nodes whose state has changed.
@@ -394,24 +403,47 @@ impl Core {
             let directory = directory!(self);
             let users: Vec<_> = users.into_iter().filter(|(user, _)| !directory.is_present(&key, user)).collect();
             let heirs = has_died.then(|| directory.nodes_in(&key));
+            let removal = |(user, entry): &(UserId, Entry)| {
+                let command = self.removals.command(&key, user, node, entry)?;
+                Some((user.clone(), command.clone()))
+            };
+            let removed: Vec<_> = users.iter().filter_map(removal).collect();
             self.orphans.adopt(&mut self.context, &key, node, users, heirs);
+            removed.into_iter().for_each(|(user, command)| self.remove_orphan(&key, user, command));
         }
     }
 
-    /// Ends the grace of the orphans that have not come back.
-    fn end_orphans(&mut self, key: &ChannelKey) {
-        let due = self.orphans.take_due(&mut self.context, key);
-        if due.is_empty() {
+    /// Removes a user whose node has gone, or may have gone, by a command that this node cannot execute any more. The others
+    /// are not told: each gets the command itself.
+    fn remove_orphan(&mut self, key: &ChannelKey, user: UserId, command: Command) {
+        if !self.orphans.has_grace(key) {
             return;
         }
-        self.view.touch(&mut self.context, key, due.iter().map(|(user, _)| user.clone()));
+        let known = self.channels.joins_of(key, &user);
+        let orphan = self.orphans.take(key, &user);
+        let of_orphan = orphan.iter().map(|orphan| (orphan.node.clone(), orphan.entry.joined));
+        for join in known.into_iter().chain(of_orphan) {
+            self.removals.note(&self.context, key, &user, join, &command);
+        }
+        let Some(orphan) = orphan else { return };
+        if let Command::Evict { reason } = &command {
+            // Ahead of the leave, as members see the eviction of a user of this node.
+            let message = self.context.eviction(&user, reason);
+            self.context.output(NodeOutput::Deliver { channel: key.clone(), message });
+        }
+        self.end_orphans(key, vec![(user, orphan)], Some(&command));
+    }
+
+    /// Ends the grace of orphans: they have not come back, or a command has removed them.
+    fn end_orphans(&mut self, key: &ChannelKey, ended: Vec<(UserId, Orphan)>, removed_by: Option<&Command>) {
+        self.view.touch(&mut self.context, key, ended.iter().map(|(user, _)| user.clone()));
         // At once, so that their leave handlers find the channel without them.
         self.view.refresh(&mut self.context, &directory!(self), key.clone());
         let present = directory!(self).nodes_in(key);
-        for (user, orphan) in due {
+        for (user, orphan) in ended {
             if orphan.is_inherited_by(&self.me().name, key, &user, &present) {
-                let member = orphan.into_member();
-                self.context.output(NodeOutput::Orphaned { channel: key.clone(), user, member });
+                let (channel, member, removed_by) = (key.clone(), orphan.into_member(), removed_by.cloned());
+                self.context.output(NodeOutput::Orphaned { channel, user, member, removed_by });
             }
         }
     }
@@ -500,8 +532,8 @@ impl Core {
 
     /// Executes the effects of components, in their order. Effects of one component on another can cause further
     /// effects. The recursion executes these before the next effect of the list, so that outputs stay in causal order.
-    /// It ends because only `Listen`, `Announce` and `Foreign` cause others, and those are `Output` and `Send`, which
-    /// cause none.
+    /// It ends because only `Listen`, `Announce`, `Foreign` and `RemoveOrphan` cause others, and those are `Output` and
+    /// `Send`, which cause none.
     fn carry_out(&mut self) {
         for effect in std::mem::take(&mut self.context.effects) {
             let cx = &mut self.context;
@@ -516,6 +548,7 @@ impl Core {
                         self.view.touch(cx, &key, [user]);
                     }
                 }
+                Effect::RemoveOrphan(key, user, command) => self.remove_orphan(&key, user, command),
             }
             self.carry_out();
         }

@@ -13,7 +13,7 @@ use crate::cluster::replication::Entry;
 use crate::cluster::replication::sync::held;
 use crate::cluster::requests::lookup;
 use crate::cluster::{Admission, ChannelKey, NodeId, NodeOutput, Topic};
-use crate::id::is_reserved_event;
+use crate::id::{UserId, is_reserved_event};
 use crate::model::{MemberChange, UserMessage};
 
 impl Core {
@@ -105,7 +105,9 @@ impl Core {
                 let entry = Entry { assigns, presence, joined: ext.joined.unwrap_or(0) };
                 self.found(holder, &request, (&user, entry));
             }
-            (Some(channel), body) => self.commands.requested(&mut self.context, &self.channels, channel, ext, body),
+            (Some(channel), body) => {
+                self.commands.requested(&mut self.context, &directory!(self), channel, ext, body);
+            }
             (None, _) => {}
         }
     }
@@ -177,6 +179,9 @@ impl Core {
         {
             self.expect(key, &ext.node, version);
         }
+        // It may have been cut off, and is subscribed to its inbox when it asks.
+        let may_have = |user: &UserId| self.channels.may_have(key, &ext.node, user);
+        self.removals.repeat(&mut self.context, key, &ext.node, may_have);
     }
 
     /// Notes that a node has this version of a channel, and requests its users if another version is known here.
@@ -250,10 +255,10 @@ impl Core {
                 self.requests.left(&mut self.context, &directory!(self), key, &user);
             }
             Translated::Command(user, command) => {
-                self.commands.execute(cx, &self.channels, key, user, command, None);
+                self.commands.execute(cx, &directory!(self), key, user, command, None);
             }
             Translated::Removal(user, command) => {
-                self.commands.remove_user(cx, &self.channels, key, user, command, None);
+                self.commands.remove_user(cx, &directory!(self), key, user, command, None);
             }
             Translated::Lookup { user, request } => lookup(cx, &self.channels, key, &user, request, None),
             Translated::Found { user, request, entry } => {

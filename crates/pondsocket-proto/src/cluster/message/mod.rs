@@ -30,7 +30,7 @@ const PROTOCOL: &str = "pondsocket.distributed";
 const VERSION: u64 = 1;
 
 /// The sender of messages of the server itself.
-const SERVER: &str = "CHANNEL";
+pub(super) const SERVER: &str = "CHANNEL";
 
 /// The longest id of a message or of a node, in bytes. Ids are kept as keys, so their senders must not choose the size.
 pub const MAX_ID: usize = 256;
@@ -259,7 +259,8 @@ pub struct Ext {
     /// With a change of a user by its owner: the owner's version of the channel before and after it. 0 before means
     /// that the channel was empty.
     pub change: Option<(u64, u64)>,
-    /// With a join: its time, in milliseconds since 1970.
+    /// With a join: its time, in milliseconds since 1970. With a command that is sent again: the time of the join of the user
+    /// whom it concerns, who may have joined anew since.
     pub joined: Option<u64>,
     /// With a command, or a change that is not made by the user's node: the name of the request. The receiver
     /// acknowledges it under that name in the sender's inbox.

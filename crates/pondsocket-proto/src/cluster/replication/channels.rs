@@ -310,6 +310,22 @@ impl Channels {
         record.is_some_and(|record| record.at().incarnation == node.incarnation && record.get(user).is_none())
     }
 
+    /// The entries of a user in a channel: for each other node that has it, the incarnation and the time of the join.
+    pub(in crate::cluster) fn joins_of(&self, key: &ChannelKey, user: &UserId) -> Vec<(NodeId, u64)> {
+        let records = self.get(key).into_iter().flat_map(|channel| &channel.records);
+        let join = |(name, record): (&Arc<str>, &Record)| {
+            let joined = record.get(user)?.joined;
+            Some((NodeId { name: name.clone(), incarnation: record.at().incarnation }, joined))
+        };
+        records.filter_map(join).collect()
+    }
+
+    /// Returns whether an incarnation of a node may have a user, for all that is known here.
+    pub(in crate::cluster) fn may_have(&self, key: &ChannelKey, node: &NodeId, user: &UserId) -> bool {
+        let is_behind = self.get(key).is_some_and(|channel| channel.is_behind(&node.name));
+        is_behind || !self.has_lost(key, node, user)
+    }
+
     fn alter_all(
         &mut self,
         node: &Arc<str>,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::cluster::context::{Context, Effect, ForeignUpdate};
+use crate::cluster::directory::Directory;
 use crate::cluster::message::{Body, Ext};
 use crate::cluster::replication::Channels;
 use crate::cluster::{ChannelKey, Command, NodeId, NodeOutput, Verdict};
@@ -48,24 +49,30 @@ impl Commands {
     pub(in crate::cluster) fn requested(
         &mut self,
         cx: &mut Context,
-        channels: &Channels,
+        directory: &Directory<'_>,
         key: ChannelKey,
         ext: Ext,
         body: Body,
     ) {
+        if let (Body::EvictUser { user, .. } | Body::UserRemove { user }, Some(joined)) = (&body, ext.joined)
+            && joined_after(directory.channels(), &key, user, joined)
+        {
+            // A removal from before this node was back. The user has joined again since.
+            return;
+        }
         let asker = ext.request.map(|request| (ext.node.clone(), request));
         match body {
             Body::EvictUser { user, reason } => {
                 let Ok(user) = UserId::new(&user) else { return };
-                self.remove_user(cx, channels, &key, user, Command::Evict { reason }, asker);
+                self.remove_user(cx, directory, &key, user, Command::Evict { reason }, asker);
             }
             Body::UserRemove { user } => {
                 let Ok(user) = UserId::new(&user) else { return };
-                self.remove_user(cx, channels, &key, user, Command::Remove, asker);
+                self.remove_user(cx, directory, &key, user, Command::Remove, asker);
             }
             Body::AssignsUpdate { user, assigns, delta } => {
                 let Ok(user) = UserId::new(&user) else { return };
-                if !channels.is_local(&key, &user) {
+                if !directory.is_local(&key, &user) {
                     // A foreign node that has the user applies this request without a message of its own.
                     cx.effects.push(Effect::Foreign(key, user, ForeignUpdate::Assigns(assigns, delta)));
                     return answer(cx, asker, Verdict::NotFound);
@@ -76,36 +83,39 @@ impl Commands {
                     (None, Some(assigns)) => Command::MergeAssigns(assigns),
                     (None, None) => return answer(cx, asker, Verdict::Done),
                 };
-                self.execute(cx, channels, &key, user, command, asker);
+                self.execute(cx, directory, &key, user, command, asker);
             }
             Body::PresenceUpdate { user, presence, .. } => {
                 let Ok(user) = UserId::new(&user) else { return };
-                if !channels.is_local(&key, &user) {
+                if !directory.is_local(&key, &user) {
                     if let Some(presence) = cx.limits.presence(Some(presence)) {
                         cx.effects.push(Effect::Foreign(key, user, ForeignUpdate::Presence(presence)));
                     }
                     return answer(cx, asker, Verdict::NotFound);
                 }
-                self.execute(cx, channels, &key, user, Command::Presence(presence), asker);
+                self.execute(cx, directory, &key, user, Command::Presence(presence), asker);
             }
-            Body::UserGetRequest { user, request, .. } => lookup(cx, channels, &key, &user, request, Some(&ext.node)),
+            Body::UserGetRequest { user, request, .. } => {
+                lookup(cx, directory.channels(), &key, &user, request, Some(&ext.node));
+            }
             _ => {}
         }
     }
 
     /// Removes a user from a channel. A user of a foreign node counts as gone at once: some of these nodes publish
-    /// nothing when they have executed the command.
+    /// nothing when they have executed the command. In place of a node that has gone, each node that shows its user ends that.
     pub(in crate::cluster) fn remove_user(
         &mut self,
         cx: &mut Context,
-        channels: &Channels,
+        directory: &Directory<'_>,
         key: &ChannelKey,
         user: UserId,
         command: Command,
         asker: Asker,
     ) {
         cx.effects.push(Effect::Foreign(key.clone(), user.clone(), ForeignUpdate::Left));
-        self.execute(cx, channels, key, user, command, asker);
+        cx.effects.push(Effect::RemoveOrphan(key.clone(), user.clone(), command.clone()));
+        self.execute(cx, directory, key, user, command, asker);
     }
 
     /// Executes a command once, however often it arrives. Of several removals of one user only the first is executed,
@@ -113,7 +123,7 @@ impl Commands {
     pub(in crate::cluster) fn execute(
         &mut self,
         cx: &mut Context,
-        channels: &Channels,
+        directory: &Directory<'_>,
         key: &ChannelKey,
         user: UserId,
         command: Command,
@@ -130,7 +140,9 @@ impl Commands {
         if takes_out && let Some(running) = self.taking_out(key, &user) {
             running.askers.extend(asker.clone());
             self.remember(asker.as_ref(), Outcome::Running, most);
-        } else if !channels.is_local(key, &user) {
+        } else if takes_out && directory.is_orphan(key, &user) {
+            self.conclude(cx, asker, Verdict::Done);
+        } else if !directory.is_local(key, &user) {
             self.conclude(cx, asker, Verdict::NotFound);
         } else if self.running.len() >= most {
             // Each running command takes memory until it is done, so other nodes must not start any number of them.
@@ -206,6 +218,12 @@ pub(in crate::cluster) fn lookup(
         Some(node) => cx.send_to_all(std::slice::from_ref(node), key, body, ext),
         None => cx.publish_with(key, body, ext),
     }
+}
+
+/// Returns whether this node has the user, by a join after this time.
+fn joined_after(channels: &Channels, key: &ChannelKey, user: &str, joined: u64) -> bool {
+    let entry = UserId::new(user).ok().and_then(|user| channels.get(key)?.local().users().get(&user));
+    entry.is_some_and(|entry| entry.joined > joined)
 }
 
 fn answer(cx: &mut Context, asker: Asker, verdict: Verdict) {

@@ -7,7 +7,7 @@ use crate::cluster::directory::{Claim, Directory, Holder, unite};
 use crate::cluster::message::{Body, Ext};
 use crate::cluster::replication::Entry;
 use crate::cluster::timers::Timer;
-use crate::cluster::{Answer, ChannelKey, ClusterRequest, NodeId, NodeOutput, Verdict};
+use crate::cluster::{Answer, ChannelKey, ClusterRequest, Command, NodeId, NodeOutput, Verdict};
 use crate::id::UserId;
 use crate::model::Assigns;
 use crate::wire::{Json, Object};
@@ -62,12 +62,12 @@ impl Requests {
         }
         match request {
             ClusterRequest::Evict { channel, user, reason } => {
-                let body = Body::EvictUser { user: (&user).into(), reason };
-                self.remove_user(cx, directory, id, channel, user, body);
+                let body = Body::EvictUser { user: (&user).into(), reason: reason.clone() };
+                self.remove_user(cx, directory, id, (channel, user), (Command::Evict { reason }, body));
             }
             ClusterRequest::Remove { channel, user } => {
                 let body = Body::UserRemove { user: (&user).into() };
-                self.remove_user(cx, directory, id, channel, user, body);
+                self.remove_user(cx, directory, id, (channel, user), (Command::Remove, body));
             }
             ClusterRequest::Presence { channel, user, presence } => {
                 self.update(cx, directory, id, channel, user, PendingUpdate::Presence(presence));
@@ -107,15 +107,16 @@ impl Requests {
         cx: &mut Context,
         directory: &Directory<'_>,
         id: u64,
-        key: ChannelKey,
-        user: UserId,
-        body: Body,
+        (key, user): (ChannelKey, UserId),
+        (command, body): (Command, Body),
     ) {
         let holders = directory.holders(&key, &user);
-        let is_known = !holders.is_empty();
+        let (is_known, is_orphan) = (!holders.is_empty(), directory.is_orphan(&key, &user));
         let awaited = if is_known { inboxes(&holders) } else { directory.nodes() };
-        let is_open_ended = if is_known { has_silent(&holders) } else { directory.may_have_silent_nodes(cx.now) };
-        let goal = Goal::Act { user: user.clone(), takes_out: true, done: false, refused: false };
+        // Nodes that may not answer show no user whose node has gone.
+        let is_open_ended =
+            if is_known { has_silent(&holders) } else { !is_orphan && directory.may_have_silent_nodes(cx.now) };
+        let goal = Goal::Act { user: user.clone(), takes_out: true, done: is_orphan, refused: false };
         let name = self.wait(cx, id, key.clone(), awaited.clone(), is_open_ended, goal);
         let ext = Ext { request: Some(name), ..cx.ext() };
         // A node that has the user is subscribed to the channel's topic. Only if its node is unknown here, perhaps
@@ -123,7 +124,8 @@ impl Requests {
         // have the user.
         let inboxes = if is_known { &[][..] } else { &awaited };
         cx.publish_and_send(&key, inboxes, body, ext);
-        cx.effects.push(Effect::Foreign(key, user, ForeignUpdate::Left));
+        cx.effects.push(Effect::Foreign(key.clone(), user.clone(), ForeignUpdate::Left));
+        cx.effects.push(Effect::RemoveOrphan(key, user, command));
         self.answer_if_certain(cx, directory, id);
     }
 

@@ -21,7 +21,6 @@ mod task;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -37,9 +36,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::cluster::{BoxFuture, Bus, BusStats, Publish, Topic};
-use crate::engine::ids;
 use crate::engine::live::Replication;
 use crate::engine::sync::Mutex;
+use crate::engine::{changes, ids};
 use crate::metrics::Meter;
 use crate::options::Options;
 
@@ -81,8 +80,8 @@ pub(crate) trait Host: HistoryHost + Send + Sync {
     fn follow_sessions(&self, most: usize) -> usize;
     /// Carries out a command of another node on a user here.
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict;
-    /// Runs the leave handler of a user whose node has died.
-    fn inherit(&self, channel: &ChannelName, user: UserId, member: RemoteMember);
+    /// Runs the leave handler of a user whose node has died, when its grace has ended or a command has removed it.
+    fn inherit(&self, channel: &ChannelName, user: UserId, member: RemoteMember, removed_by: Option<Command>);
 }
 
 /// A node of a cluster.
@@ -265,15 +264,7 @@ impl Node {
         self.handle_now([Input::Expected { channel: channel.clone() }]);
         let node = Arc::clone(self);
         Some(Box::pin(async move {
-            loop {
-                let mut changed = pin!(node.subscriptions_changed.notified());
-                // Registered before the check, so that no change between the two is missed.
-                changed.as_mut().enable();
-                if !node.waits_for(&channel) {
-                    return;
-                }
-                changed.await;
-            }
+            changes::until(&node.subscriptions_changed, || !node.waits_for(&channel)).await;
         }))
     }
 

@@ -51,6 +51,12 @@ struct QueuedRecord {
     kept: Option<Box<dyn FnOnce() + Send>>,
 }
 
+impl QueuedRecord {
+    fn bytes(&self) -> usize {
+        self.record.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 impl fmt::Debug for QueuedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The key of a session is a secret, and so is not shown.
@@ -100,13 +106,21 @@ impl SessionRecords for NodeRecords {
 
     fn put(&self, key: String, record: Option<Bytes>, ttl: Duration, kept: Option<Box<dyn FnOnce() + Send>>) {
         let Some(node) = self.0.upgrade() else { return };
+        let record = QueuedRecord { key, record, ttl, kept };
         let mut queue = node.records.queue.lock();
-        if queue.len() < MAX_QUEUED {
-            node.records.bytes.fetch_add(record.as_ref().map_or(0, Bytes::len), Ordering::Relaxed);
-            queue.push_back(QueuedRecord { key, record, ttl, kept });
-            drop(queue);
-            node.records.queued.notify_one();
+        // A client that joins several channels at once has a record for each of its joins: the last one is enough.
+        if queue.back().is_some_and(|last| last.key == record.key && last.kept.is_none())
+            && let Some(last) = queue.pop_back()
+        {
+            node.records.bytes.fetch_sub(last.bytes(), Ordering::Relaxed);
         }
+        if queue.len() >= MAX_QUEUED {
+            return;
+        }
+        node.records.bytes.fetch_add(record.bytes(), Ordering::Relaxed);
+        queue.push_back(record);
+        drop(queue);
+        node.records.queued.notify_one();
     }
 
     fn has_room(&self) -> bool {
@@ -140,8 +154,7 @@ impl RecordQueue {
             && keys.insert(next.key.clone())
         {
             let next = queue.pop_front();
-            let bytes = next.as_ref().and_then(|next| next.record.as_ref()).map_or(0, Bytes::len);
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.bytes.fetch_sub(next.as_ref().map_or(0, QueuedRecord::bytes), Ordering::Relaxed);
             batch.extend(next);
         }
         batch

@@ -300,8 +300,8 @@ impl Node {
                 let verdict = host.map_or(Verdict::NotFound, |host| host.execute(&channel.channel, &user, command));
                 return Some(Input::Done { id, verdict });
             }
-            NodeOutput::Orphaned { channel, user, member } => {
-                hosts.get(&channel.endpoint)?.inherit(&channel.channel, user, member);
+            NodeOutput::Orphaned { channel, user, member, removed_by } => {
+                hosts.get(&channel.endpoint)?.inherit(&channel.channel, user, member, removed_by);
             }
             NodeOutput::Answered { id, answer } => {
                 if let Some(asker) = self.pending.lock().remove(&id) {

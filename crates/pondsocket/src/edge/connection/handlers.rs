@@ -518,6 +518,7 @@ impl Session {
         let name = live.name.clone();
         if let Some(session) = &handle.session {
             session.use_up(name.as_str(), live.epoch());
+            session.record(handle.user());
         }
         if accepted.first {
             self.handle.count(|metrics, me| metrics.channel_joined(me, name.as_str()));

@@ -24,8 +24,8 @@ use pondsocket_proto::cluster::ChannelKey;
 use tokio::sync::Notify;
 
 use super::Node;
-use crate::engine::ids;
 use crate::engine::sync::Mutex;
+use crate::engine::{changes, ids};
 use crate::metrics::ClusterEvent;
 
 use host::PATIENCE;
@@ -90,15 +90,7 @@ impl Node {
 
     /// Waits until histories are read, for as long as `is_loading` is true.
     pub(crate) async fn loaded(&self, is_loading: impl Fn() -> bool) {
-        loop {
-            let mut loaded = std::pin::pin!(self.histories.loaded.notified());
-            // Registered before the check, so that no change between the two is missed.
-            loaded.as_mut().enable();
-            if !is_loading() {
-                return;
-            }
-            loaded.await;
-        }
+        changes::until(&self.histories.loaded, || !is_loading()).await;
     }
 
     /// Returns `true` if the store has not answered for so long that nothing waits for it any more, since this time.

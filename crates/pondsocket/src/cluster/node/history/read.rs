@@ -1,6 +1,6 @@
 //! The reads of shared histories from the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +27,13 @@ const RETRY: u64 = 500;
 /// The most reads at a time.
 const MOST_READS: usize = 32;
 
-/// The histories of the channels that are open here, by topic.
+/// The histories of the channels that are open here, and the reads that are to be made.
 #[derive(Debug, Default)]
-pub(super) struct OpenHistories(HashMap<Topic, OpenHistory>);
+pub(super) struct OpenHistories {
+    by_topic: HashMap<Topic, OpenHistory>,
+    /// The histories with a planned read, by its time. Most have none, and are not looked at.
+    planned: BTreeSet<(u64, Topic)>,
+}
 
 #[derive(Clone, Debug)]
 struct OpenHistory {
@@ -55,62 +59,84 @@ impl OpenHistories {
         (opened, read_at): (u64, u64),
     ) {
         let of = Instance { channel: key.channel.clone(), serial };
-        self.0.insert(topic, OpenHistory { key, of, rules, opened, read_at: Some(read_at), begun: 0, done: 0 });
+        self.withdraw(&topic);
+        let open = OpenHistory { key, of, rules, opened, read_at: None, begun: 0, done: 0 };
+        self.by_topic.insert(topic.clone(), open);
+        self.plan(&topic, read_at);
     }
 
     pub(super) fn remove(&mut self, topic: &Topic, serial: u64) {
-        if self.0.get(topic).is_some_and(|open| open.of.serial == serial) {
-            self.0.remove(topic);
+        if self.by_topic.get(topic).is_some_and(|open| open.of.serial == serial) {
+            self.withdraw(topic);
+            self.by_topic.remove(topic);
         }
     }
 
     /// The most messages that the history of a topic keeps, and for how long.
     pub(super) fn bounds(&self, topic: &Topic) -> (usize, Duration) {
-        let rules = self.0.get(topic).map(|open| &open.rules);
+        let rules = self.by_topic.get(topic).map(|open| &open.rules);
         rules.map_or((1, Duration::from_secs(1)), |rules| (rules.messages, Duration::from_millis(rules.ttl)))
     }
 
     /// Plans a read, unless one is planned for an earlier time.
     fn plan(&mut self, topic: &Topic, at: u64) -> bool {
-        let Some(open) = self.0.get_mut(topic) else { return false };
-        let is_earlier = open.read_at.is_none_or(|planned| at < planned);
-        if is_earlier {
-            open.read_at = Some(at);
+        let Some(open) = self.by_topic.get_mut(topic) else { return false };
+        if open.read_at.is_some_and(|planned| planned <= at) {
+            return false;
         }
-        is_earlier
+        if let Some(later) = open.read_at.replace(at) {
+            self.planned.remove(&(later, topic.clone()));
+        }
+        self.planned.insert((at, topic.clone()));
+        true
+    }
+
+    /// Plans a read of all histories.
+    fn plan_all(&mut self, at: u64) {
+        let topics: Vec<_> = self.by_topic.keys().cloned().collect();
+        for topic in &topics {
+            self.plan(topic, at);
+        }
+    }
+
+    /// Drops the planned read of a history.
+    fn withdraw(&mut self, topic: &Topic) {
+        if let Some(at) = self.by_topic.get_mut(topic).and_then(|open| open.read_at.take()) {
+            self.planned.remove(&(at, topic.clone()));
+        }
     }
 
     /// The number of the next read of a topic.
     fn next_read(&self, topic: &Topic) -> u64 {
-        self.0.get(topic).map_or(0, |open| open.begun + 1)
+        self.by_topic.get(topic).map_or(0, |open| open.begun + 1)
     }
 
     /// Notes that this read, or a later one, has succeeded.
     fn note_done(&mut self, topic: &Topic, of: &Instance, read: u64) {
-        if let Some(open) = self.0.get_mut(topic).filter(|open| open.of.serial == of.serial) {
+        if let Some(open) = self.by_topic.get_mut(topic).filter(|open| open.of.serial == of.serial) {
             open.done = open.done.max(read);
         }
     }
 
     /// Returns `true` if this read of a topic, or a later one, has succeeded, or if the channel has closed.
     fn is_done(&self, topic: &Topic, read: u64) -> bool {
-        self.0.get(topic).is_none_or(|open| open.done >= read)
+        self.by_topic.get(topic).is_none_or(|open| open.done >= read)
     }
 
     /// Takes the reads that are due, and returns the time of the next one.
     fn take_due(&mut self, now: u64) -> (Vec<(Topic, OpenHistory)>, Option<u64>) {
-        let (mut due, mut next) = (Vec::new(), None);
-        for (topic, open) in &mut self.0 {
-            match open.read_at {
-                Some(at) if at <= now && due.len() < MOST_READS => {
-                    open.read_at = None;
-                    open.begun += 1;
-                    due.push((topic.clone(), open.clone()));
-                }
-                at => next = next.into_iter().chain(at).min(),
+        let mut due = Vec::new();
+        while due.len() < MOST_READS
+            && self.planned.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, topic)) = self.planned.pop_first()
+        {
+            if let Some(open) = self.by_topic.get_mut(&topic) {
+                open.read_at = None;
+                open.begun += 1;
+                due.push((topic, open.clone()));
             }
         }
-        (due, next)
+        (due, self.planned.first().map(|(at, _)| *at))
     }
 }
 
@@ -177,7 +203,7 @@ impl Node {
         let now = self.clock.now();
         let mut open = self.histories.open.lock();
         match lost {
-            Lost::All => open.0.values_mut().for_each(|open| open.read_at = Some(now)),
+            Lost::All => open.plan_all(now),
             Lost::Topics(topics) => {
                 for topic in topics {
                     open.plan(topic, now);
@@ -288,5 +314,74 @@ impl<'a> Decoded<'a> {
         let id = (by == source).then_some(id)?;
         // The full form has the source ahead of the id.
         Some(id.strip_prefix(source).and_then(|id| id.strip_prefix('-')).unwrap_or(id))
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use pondsocket_proto::cluster::Topics;
+    use pondsocket_proto::id::ChannelName;
+
+    use super::*;
+
+    fn key(channel: &str) -> ChannelKey {
+        ChannelKey { endpoint: "e".into(), channel: ChannelName::new(channel, 99).expect("valid") }
+    }
+
+    fn topic(channel: &str) -> Topic {
+        Topics::new("p", "n").channel(&key(channel))
+    }
+
+    fn rules() -> Arc<HistoryRules> {
+        Arc::new(HistoryRules { messages: 9, bytes: 9, ttl: 9, replay_messages: 9, replay_bytes: 9, stamp: None })
+    }
+
+    fn open(channels: &[(&str, u64)]) -> OpenHistories {
+        let mut histories = OpenHistories::default();
+        for (serial, (channel, read_at)) in channels.iter().enumerate() {
+            histories.add(topic(channel), key(channel), serial as u64, rules(), (0, *read_at));
+        }
+        histories
+    }
+
+    fn take(histories: &mut OpenHistories, now: u64) -> (Vec<String>, Option<u64>) {
+        let (due, next) = histories.take_due(now);
+        (due.into_iter().map(|(_, open)| open.key.channel.to_string()).collect(), next)
+    }
+
+    #[test]
+    fn reads_are_taken_when_they_are_due_the_earliest_first_and_once() {
+        let mut histories = open(&[("/late", 30), ("/early", 10), ("/next", 20)]);
+        assert_eq!(take(&mut histories, 9), (vec![], Some(10)));
+        assert_eq!(take(&mut histories, 20), (vec!["/early".into(), "/next".into()], Some(30)));
+        assert_eq!(take(&mut histories, 20), (vec![], Some(30)));
+        assert_eq!(take(&mut histories, 30), (vec!["/late".into()], None));
+        histories.plan_all(40);
+        assert_eq!(take(&mut histories, 40).0.len(), 3);
+    }
+
+    #[test]
+    fn a_read_is_planned_for_the_earliest_time_and_not_for_a_channel_that_has_closed() {
+        let mut histories = open(&[("/a", 10), ("/b", 10)]);
+        assert!(!histories.plan(&topic("/a"), 20), "there is an earlier one");
+        assert!(histories.plan(&topic("/a"), 5));
+        assert_eq!(take(&mut histories, 5), (vec!["/a".into()], Some(10)));
+        histories.remove(&topic("/b"), 7);
+        assert_eq!(take(&mut histories, 5).1, Some(10), "another instance has closed");
+        histories.remove(&topic("/b"), 1);
+        assert_eq!(take(&mut histories, 99), (vec![], None));
+        assert!(!histories.plan(&topic("/b"), 1));
+        // Opened again.
+        histories.add(topic("/a"), key("/a"), 2, rules(), (0, 50));
+        histories.add(topic("/a"), key("/a"), 3, rules(), (0, 60));
+        assert_eq!(take(&mut histories, 99), (vec!["/a".into()], None));
+    }
+
+    #[test]
+    fn a_limited_number_of_reads_is_taken_at_a_time() {
+        let names: Vec<_> = (0..MOST_READS + 1).map(|n| format!("/{n}")).collect();
+        let channels: Vec<_> = names.iter().map(|name| (&**name, 7)).collect();
+        let mut histories = open(&channels);
+        assert_eq!((take(&mut histories, 9).0.len(), take(&mut histories, 9).0.len()), (MOST_READS, 1));
     }
 }
