@@ -15,7 +15,7 @@ use super::super::redis::Peer;
 use super::super::schedule::HistoryPlan;
 use super::super::world::World;
 use super::connection::{Connection, Frame};
-use super::ledger::{SECRET, TYPING};
+use super::ledger::{SECRET, TYPING, is_blocked};
 use super::reads::PendingRead;
 use super::{Histories, PATIENCE};
 
@@ -169,7 +169,7 @@ impl OpenHistory {
                     return Err(format!("slot {slot:?} has the listener {}", listener.user));
                 }
                 let connection = &mut connections[reception.to];
-                if connection.client % 2 == 0 {
+                if !is_blocked(connection.client) {
                     connection.send(now, frame.clone());
                 }
             }

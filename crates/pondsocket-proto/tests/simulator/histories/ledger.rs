@@ -13,6 +13,11 @@ pub(super) const NEWS: &str = "news";
 pub(super) const SECRET: &str = "secret";
 pub(super) const TYPING: &str = "typing";
 
+/// Returns whether an outgoing handler blocks secrets for a client.
+pub(super) fn is_blocked(client: usize) -> bool {
+    client % 2 == 1
+}
+
 /// The recipients that a message leaves out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum LeftOut {
@@ -130,7 +135,7 @@ impl Sent {
 
     /// Returns whether an outgoing handler blocks the message for a client.
     pub(super) fn is_blocked_for(self, client: usize) -> bool {
-        self.event == SECRET && client % 2 == 1
+        self.event == SECRET && is_blocked(client)
     }
 
     /// Returns whether a client must not get the message on a connection.

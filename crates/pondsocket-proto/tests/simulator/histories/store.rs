@@ -61,6 +61,9 @@ pub(crate) enum StoreAnswer {
     Done,
 }
 
+/// A message that is published, and its topic.
+pub(crate) type Published = (Rc<str>, Rc<Envelope>);
+
 /// A message of a history.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
@@ -119,7 +122,7 @@ impl HistoryStore {
     }
 
     /// Executes a request. Returns the answer, and the messages to be published, each with its topic.
-    pub(crate) fn handle(&mut self, request: &StoreRequest, now: u64) -> (StoreAnswer, Vec<(Rc<str>, Rc<Envelope>)>) {
+    pub(crate) fn handle(&mut self, request: &StoreRequest, now: u64) -> (StoreAnswer, Vec<Published>) {
         let mut published = Vec::new();
         let answer = match request {
             StoreRequest::Append(batch) => {
@@ -151,7 +154,7 @@ impl HistoryStore {
         }
     }
 
-    fn append(&mut self, append: &Append, now: u64, published: &mut Vec<(Rc<str>, Rc<Envelope>)>) -> Position {
+    fn append(&mut self, append: &Append, now: u64, published: &mut Vec<Published>) -> Position {
         let Append { key, topic, by, message, is_repeated, fresh } = append;
         if self.history(key).is_none() {
             self.begin(key, *fresh);
