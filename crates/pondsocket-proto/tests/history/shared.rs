@@ -405,3 +405,68 @@ fn a_client_that_joins_behind_a_message_without_a_position_is_told_when_its_node
     assert_eq!(cluster.clients[0].log, [], "its position is one of the node alone");
     assert!(cluster.clients[0].last.is_some_and(|last| last.offset == 1) && cluster.clients[1].was_told);
 }
+
+#[test]
+fn an_outgoing_handler_decides_for_the_member_that_gets_the_message_although_another_has_its_place_by_now() {
+    let mut cluster = Cluster::new();
+    cluster.join(0, 0);
+    // It waits for its position, and so does what comes behind it: one user leaves, another joins and gets the free slot.
+    cluster.send(0, 0, 0, false);
+    cluster.leave(0);
+    cluster.nodes[0].world.join(1, Some(Resume::FromNothing), Vec::new());
+    cluster.send(1, 2, 0, false);
+    cluster.append(1, 0);
+    let stored = cluster.nodes[0].inbox.pop_front().expect("appended");
+    let world = &mut cluster.nodes[0].world;
+    world.channel.deliver_kept(stored.position, stored.message.as_ref(), FILTERED);
+    world.deliver();
+    assert_eq!((world.positions(0), world.positions(1)), (vec![stored.position], Vec::new()));
+}
+
+#[test]
+fn a_connection_does_not_get_its_own_message_back_when_its_node_has_lost_the_store_for_a_while() {
+    let mut cluster = Cluster::new();
+    cluster.join(0, 0);
+    cluster.join(1, 0);
+    cluster.send(0, 0, 1, false);
+    cluster.append(0, 0);
+    cluster.answer(0);
+    cluster.act(ClusterAction::Detach(0));
+    // The node has sent nothing meanwhile, so it goes on with the history that the store has.
+    cluster.read(0);
+    let first = cluster.store.all[0].position;
+    assert_eq!((&cluster.clients[0].log[..], &cluster.clients[1].log[..]), (&[][..], &[first, first][..]));
+    assert!(cluster.clients[0].was_told, "the history has begun anew here");
+}
+
+#[test]
+fn a_node_that_gives_up_the_store_twice_still_begins_the_history_anew_for_all() {
+    let mut cluster = Cluster::new();
+    (0..NODES).for_each(|node| cluster.join(node, node));
+    cluster.send(1, 1, 0, false);
+    cluster.append(1, 0);
+    cluster.settle();
+    cluster.send(0, 0, 0, false);
+    // Both the message and a read have waited for too long.
+    cluster.act(ClusterAction::Detach(0));
+    cluster.act(ClusterAction::Detach(0));
+    cluster.settle();
+    let told: Vec<_> = cluster.clients.iter().take(NODES).map(|client| client.was_told).collect();
+    assert_eq!(told, [true; NODES], "the members of other nodes have missed a message");
+}
+
+#[test]
+fn a_message_that_was_read_does_not_come_again_from_the_bus_when_the_store_is_lost() {
+    let mut cluster = Cluster::new();
+    cluster.join(1, 1);
+    cluster.send(0, 0, 0, false);
+    cluster.append(0, 0);
+    cluster.read(1);
+    assert_eq!(cluster.clients[1].log.len(), 1);
+    cluster.act(ClusterAction::Detach(1));
+    let late = cluster.store.all[0].clone();
+    let world = &mut cluster.nodes[1].world;
+    world.channel.deliver_kept(late.position, late.message.as_ref(), DeliveryPolicy::BROADCAST);
+    world.deliver();
+    assert_eq!(world.received[1], []);
+}

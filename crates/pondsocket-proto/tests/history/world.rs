@@ -104,7 +104,13 @@ impl HistoryWorld {
                         _ => true,
                     };
                     let reached = self.recipients.iter().filter(|(slot, _)| is_reached(*slot));
-                    let reached: Vec<_> = reached.map(|(_, reception)| reception.to).collect();
+                    let reached: Vec<_> = reached.map(|(slot, reception)| (slot, reception.to)).collect();
+                    let decides_for = |(slot, to): (Slot, usize)| {
+                        let listener = batch.listener(slot).expect("an outgoing handler decides about a member");
+                        assert_eq!(listener.connection, ConnectionId::from_u128(to as u128), "of {}", listener.user);
+                        to
+                    };
+                    let reached: Vec<_> = reached.into_iter().map(decides_for).collect();
                     reached.into_iter().for_each(|to| self.receive(to, text));
                 }
                 continue;

@@ -40,7 +40,8 @@ impl World {
         if self.plan.has_foreign() && self.plan.is_well() {
             self.foreign_servers_settle();
         }
-        let acts: [fn(&mut World); 8] = [
+        let acts: [fn(&mut World); 9] = [
+            World::histories_settle,
             World::only_routine_is_published,
             World::a_change_is_shown_at_once,
             World::a_last_message_is_lost,

@@ -48,14 +48,22 @@ impl World {
                 let until = self.now + self.rng.range((100, 3000));
                 self.redis.stall(until);
             }
-            (Fault::SlowStore, _) => self.slow_store_until = self.now + self.rng.range((500, 8000)),
-            (Fault::Flush, _) => self.leases.clear(),
+            (Fault::SlowStore, _) => {
+                self.slow_store_until = self.now + self.rng.range((500, 8000));
+                self.redis.slow_down(self.slow_store_until);
+            }
+            (Fault::Flush, _) => {
+                self.leases.clear();
+                self.redis.histories.flush();
+            }
             (Fault::RedisRestart, _) => {
                 let loses_leases = self.rng.coin();
+                self.redis.histories.restart(loses_leases);
                 self.lose_redis(Repair::RedisBack { loses_leases });
             }
             (Fault::Failover, _) => {
                 self.leases = self.lagging.clone();
+                self.redis.histories.promote(self.lagging_histories.copy());
                 self.server_ahead = self.server_ahead + 500 - self.rng.below(1000).min(self.server_ahead + 500);
                 self.lose_redis(Repair::RedisBack { loses_leases: false });
             }
@@ -141,6 +149,7 @@ impl World {
         self.redis.disconnect(peer);
         self.is_dirty = true;
         self.note(|| format!("** {peer} is dead"));
+        self.history_node_ends(peer, false);
     }
 
     /// Stops a node gracefully: either its users leave one by one before, or they are still there.
@@ -158,6 +167,7 @@ impl World {
         }
         self.redis.disconnect(peer);
         self.is_dirty = true;
+        self.history_node_ends(peer, true);
     }
 
     fn break_link(&mut self, peer: Peer, link_fault: LinkFault, found_in: (u64, u64)) {
@@ -183,6 +193,7 @@ impl World {
     fn lose_redis(&mut self, back: Repair) {
         self.redis.set_down(true);
         let lasts = self.rng.range((200, 10_000));
+        let lasts = self.histories.as_mut().map_or(lasts, |histories| histories.shorten(lasts));
         self.after(lasts, Event::Repair(back));
         for peer in 0..self.participants.len() {
             // Some nodes detect it at once, others with their next message.
@@ -210,7 +221,10 @@ impl World {
             }
             Repair::Free(peer) => self.free(peer),
             Repair::RedisBack { loses_leases } => self.redis_back(loses_leases),
-            Repair::Copy => self.lagging = self.leases.clone(),
+            Repair::Copy => {
+                self.lagging = self.leases.clone();
+                self.lagging_histories = self.redis.histories.copy();
+            }
         }
     }
 

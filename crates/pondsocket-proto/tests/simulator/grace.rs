@@ -156,6 +156,7 @@ impl World {
         }
         self.redis.disconnect(peer);
         self.is_dirty = true;
+        self.history_node_ends(peer, true);
     }
 
     fn take_seen(&mut self, peer: Peer, channel: &ChannelKey) -> Vec<(UserId, bool)> {

@@ -118,6 +118,16 @@ impl Node {
         (room, opened)
     }
 
+    /// The number of another instance of a channel.
+    pub(crate) fn next_instance(&mut self) -> u64 {
+        self.instances += 1;
+        self.instances
+    }
+
+    pub(crate) fn is_subscribed(&self, channel: &ChannelKey) -> bool {
+        self.core.is_subscribed(channel)
+    }
+
     /// Closes the channel if it has no members any more. Returns the input for the core, which may be delayed.
     pub(crate) fn close_if_empty(&mut self, channel: &ChannelKey) -> Option<Input> {
         let room = self.rooms.get(channel).filter(|room| room.members.is_empty())?;

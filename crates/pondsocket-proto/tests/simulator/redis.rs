@@ -9,6 +9,7 @@ use std::rc::Rc;
 use pondsocket_proto::cluster::message::Envelope;
 use testkit::Rng;
 
+use super::histories::store::{HistoryStore, StoreAnswer, StoreRequest};
 use super::schedule::Plan;
 
 /// A connected node: its index in the world.
@@ -23,15 +24,25 @@ pub(crate) enum Wire {
     Subscribe { peer: Peer, session: u64, topics: Vec<Rc<str>> },
     /// The same.
     Unsubscribe { peer: Peer, session: u64, topics: Vec<Rc<str>> },
+    /// A request of a node to the store of histories. It takes effect even if the connection was replaced meanwhile.
+    Ask { from: Peer, session: u64, number: u64, request: Rc<StoreRequest> },
     /// From Redis to a node, void if its connection was replaced meanwhile.
     Deliver { to: Peer, session: u64, what: Delivered },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Delivered {
-    Message { topic: Rc<str>, message: Rc<Envelope> },
+    Message {
+        topic: Rc<str>,
+        message: Rc<Envelope>,
+    },
     Subscribed(Vec<Rc<str>>),
     Gap(Rc<str>),
+    /// The answer of the store to the request with this number.
+    Answer {
+        number: u64,
+        answer: Rc<StoreAnswer>,
+    },
 }
 
 /// The connections of one node.
@@ -47,6 +58,8 @@ struct NodeLink {
     /// The arrival of the last message of the node, on the connection for commands and on that for subscriptions.
     said: u64,
     asked: u64,
+    /// The arrival of the last answer of the store at the node.
+    answered: u64,
     /// True while messages of the node, or those for it, are held back.
     mute: bool,
     deaf: bool,
@@ -62,6 +75,9 @@ pub(crate) struct Redis {
     last_of_all: HashMap<Peer, u64>,
     is_down: bool,
     stalled_until: u64,
+    /// The time until which the store answers late.
+    slow_until: u64,
+    pub(crate) histories: HistoryStore,
     quality: Quality,
     /// The peer to which the next message is lost without a report.
     lose_next: Option<Peer>,
@@ -76,12 +92,17 @@ pub(crate) struct Quality {
     pub(crate) duplicates: u64,
     pub(crate) gaps: u64,
     pub(crate) silent: u64,
+    /// The number of answers of the store in a thousand that are lost.
+    pub(crate) unanswered: u64,
+    /// The most messages that a history keeps.
+    pub(crate) kept: usize,
 }
 
 impl Quality {
     pub(crate) fn of(plan: &Plan) -> Quality {
-        let Plan { delay, ordered, duplicates, gaps, silent, .. } = *plan;
-        Quality { delay, ordered, duplicates, gaps, silent }
+        let Plan { delay, ordered, duplicates, gaps, silent, histories, .. } = *plan;
+        let (unanswered, kept) = histories.map_or((0, 0), |histories| (histories.unanswered, histories.kept));
+        Quality { delay, ordered, duplicates, gaps, silent, unanswered, kept }
     }
 }
 
@@ -93,6 +114,8 @@ impl Redis {
             last_of_all: HashMap::new(),
             is_down: false,
             stalled_until: 0,
+            slow_until: 0,
+            histories: HistoryStore::new(quality.kept),
             quality,
             lose_next: None,
             coming: Vec::new(),
@@ -136,7 +159,7 @@ impl Redis {
         let link = &mut self.links[peer];
         link.up = true;
         link.session += 1;
-        (link.said, link.asked) = (now, now);
+        (link.said, link.asked, link.answered) = (now, now, now);
         let mut wanted: Vec<_> = link.wanted_topics.iter().cloned().collect();
         while !wanted.is_empty() {
             let rest = wanted.split_off(rng.range((1, wanted.len() as u64)) as usize);
@@ -204,6 +227,35 @@ impl Redis {
         }
     }
 
+    /// Sends a request of a node to the store of histories.
+    pub(crate) fn request(&mut self, from: Peer, now: u64, number: u64, request: StoreRequest, rng: &mut Rng) {
+        let delay = rng.range(self.quality.delay);
+        let link = &mut self.links[from];
+        link.said = link.said.max(now + delay);
+        let wire = Wire::Ask { from, session: link.session, number, request: Rc::new(request) };
+        match link.mute {
+            true => link.held.push(wire),
+            false => self.coming.push((link.said, wire)),
+        }
+    }
+
+    /// Executes a request to the store in one step: its messages are published in the order of their offsets.
+    fn answer(&mut self, from: Peer, session: u64, now: u64, number: u64, request: &StoreRequest, rng: &mut Rng) {
+        let (answer, published) = self.histories.handle(request, now);
+        for (topic, message) in published {
+            self.fan_out(from, now, &topic, &message, rng);
+        }
+        if session != self.links[from].session || rng.per_mille(self.quality.unanswered) {
+            return;
+        }
+        let slow = if now < self.slow_until { rng.range((500, 4000)) } else { 0 };
+        let at = now + slow + rng.range(self.quality.delay);
+        let link = &mut self.links[from];
+        link.answered = link.answered.max(at);
+        let what = Delivered::Answer { number, answer: Rc::new(answer) };
+        self.coming.push((link.answered, Wire::Deliver { to: from, session, what }));
+    }
+
     /// Handles a message that has arrived at Redis.
     pub(crate) fn arrive(&mut self, wire: Wire, now: u64, rng: &mut Rng) {
         if self.is_down {
@@ -215,6 +267,7 @@ impl Redis {
         }
         match wire {
             Wire::Publish { from, topic, message } => self.fan_out(from, now, &topic, &message, rng),
+            Wire::Ask { from, session, number, request } => self.answer(from, session, now, number, &request, rng),
             Wire::Subscribe { peer, session, topics } if session == self.links[peer].session => {
                 let at = self.arrival(peer, now, rng);
                 self.links[peer].subscribed.extend(topics.iter().map(|topic| (topic.clone(), at)));
@@ -291,6 +344,17 @@ impl Redis {
         }
     }
 
+    /// Returns whether an answer of the store reaches a node whose subscriptions are blocked: it comes over another
+    /// connection.
+    pub(crate) fn passes(&self, to: Peer, session: u64) -> bool {
+        self.links[to].session == session && self.links[to].up
+    }
+
+    /// The store answers late for a while.
+    pub(crate) fn slow_down(&mut self, until: u64) {
+        self.slow_until = self.slow_until.max(until);
+    }
+
     pub(crate) fn stall(&mut self, until: u64) {
         self.stalled_until = self.stalled_until.max(until);
     }
@@ -306,7 +370,8 @@ impl Redis {
 
     /// Ends all losses except those of [`Redis::lose_next`].
     pub(crate) fn heal(&mut self) {
-        (self.quality.gaps, self.quality.silent) = (0, 0);
+        (self.quality.gaps, self.quality.silent, self.quality.unanswered) = (0, 0, 0);
+        self.slow_until = 0;
     }
 
     pub(crate) fn lose_next(&mut self, to: Peer) {
@@ -323,7 +388,8 @@ mod tests {
     use super::*;
 
     fn redis(change: impl FnOnce(&mut Quality)) -> Redis {
-        let mut quality = Quality { delay: (0, 50), ordered: false, duplicates: 0, gaps: 0, silent: 0 };
+        let mut quality =
+            Quality { delay: (0, 50), ordered: false, duplicates: 0, gaps: 0, silent: 0, unanswered: 0, kept: 0 };
         change(&mut quality);
         Redis::new(quality)
     }
@@ -350,6 +416,7 @@ mod tests {
                         Delivered::Message { message, .. } => message.id.to_string(),
                         Delivered::Subscribed(topics) => format!("subscribed {}", topics.join(" ")),
                         Delivered::Gap(topic) => format!("gap {topic}"),
+                        Delivered::Answer { number, .. } => format!("answer {number}"),
                     },
                 )),
                 Wire::Deliver { .. } => {}

@@ -1,11 +1,13 @@
-//! Broken rules: the inputs of a node's core are changed, so that it behaves as if one of its rules were broken. They
-//! prove that the checker detects each broken rule.
+//! Broken rules: the inputs of a node's core and of its histories are changed, or the simulated server around them, so that they
+//! behave as if one of their rules were broken. They prove that the checker detects each broken rule.
 
 use std::collections::{BTreeSet, HashMap};
 
-use pondsocket_proto::cluster::message::{Body, NodeEvent};
+use pondsocket_proto::cluster::message::{Body, NodeEvent, Target, UserMessage};
 use pondsocket_proto::cluster::{Bus, ChannelKey, Input, Lease, NodeId};
+use pondsocket_proto::position::Position;
 
+use super::histories::store::Stored;
 use super::redis::Peer;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,10 +34,38 @@ pub(crate) enum Sabotage {
     Grace,
     /// A node that stops is taken for one that has died.
     Farewells,
+    /// A node gives its own messages the next positions that it knows, and does not wait for the store.
+    EarlyBarriers,
+    /// A message that a history already has is another message.
+    RepeatedOffsets,
+    /// A message is delivered although those ahead of it have not come.
+    Holes,
+    /// A node goes on with its history when the store has begun another one.
+    Epochs,
+    /// The store goes on with the history of an earlier generation of its data.
+    Generations,
+    /// A message whose outcome is unknown is appended again as if it were another one.
+    AppendIds,
+    /// A message whose outcome is unknown is not appended again.
+    LostAppends,
+    /// Reads lack a message.
+    PartialReads,
+    /// Messages that leave out their sender come back to it.
+    OwnMessages,
+    /// Outgoing handlers decide about messages of this node only.
+    BlockedMessages,
+    /// Clients that join for the first time get the whole history.
+    FirstJoins,
+    /// A client that is ahead of its node is told that nothing is known of its position.
+    HastyJoins,
+    /// A node that has sent messages without the store goes on with the history that the store has.
+    Outages,
+    /// What was sent to a client counts as received.
+    Proofs,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 11] = [
+    pub(crate) const ALL: [Sabotage; 25] = [
         Sabotage::Gaps,
         Sabotage::Order,
         Sabotage::Lives,
@@ -47,6 +77,20 @@ impl Sabotage {
         Sabotage::Clocks,
         Sabotage::Grace,
         Sabotage::Farewells,
+        Sabotage::EarlyBarriers,
+        Sabotage::RepeatedOffsets,
+        Sabotage::Holes,
+        Sabotage::Epochs,
+        Sabotage::Generations,
+        Sabotage::AppendIds,
+        Sabotage::LostAppends,
+        Sabotage::PartialReads,
+        Sabotage::OwnMessages,
+        Sabotage::BlockedMessages,
+        Sabotage::FirstJoins,
+        Sabotage::HastyJoins,
+        Sabotage::Outages,
+        Sabotage::Proofs,
     ];
 }
 
@@ -117,5 +161,90 @@ impl SabotageFilter {
             _ => {}
         }
         Some(input)
+    }
+}
+
+/// The broken rules of histories.
+impl SabotageFilter {
+    fn is(&self, sabotage: Sabotage) -> bool {
+        self.sabotage == Some(sabotage)
+    }
+
+    pub(crate) fn opens_barriers_early(&self) -> bool {
+        self.is(Sabotage::EarlyBarriers)
+    }
+
+    pub(crate) fn ignores_epochs(&self) -> bool {
+        self.is(Sabotage::Epochs)
+    }
+
+    pub(crate) fn ignores_generations(&self) -> bool {
+        self.is(Sabotage::Generations)
+    }
+
+    pub(crate) fn forgets_repeats(&self) -> bool {
+        self.is(Sabotage::AppendIds)
+    }
+
+    pub(crate) fn appends_once(&self) -> bool {
+        self.is(Sabotage::LostAppends)
+    }
+
+    pub(crate) fn forgets_filters(&self) -> bool {
+        self.is(Sabotage::BlockedMessages)
+    }
+
+    pub(crate) fn replays_all(&self) -> bool {
+        self.is(Sabotage::FirstJoins)
+    }
+
+    pub(crate) fn joins_at_once(&self) -> bool {
+        self.is(Sabotage::HastyJoins)
+    }
+
+    pub(crate) fn forgets_outages(&self) -> bool {
+        self.is(Sabotage::Outages)
+    }
+
+    pub(crate) fn trusts_sent(&self) -> bool {
+        self.is(Sabotage::Proofs)
+    }
+
+    /// A message of another node, as it comes to a channel whose history is at `here`.
+    pub(crate) fn kept(&self, here: Position, is_loaded: bool, mut message: UserMessage) -> UserMessage {
+        if self.is(Sabotage::OwnMessages) {
+            message.to = Target::All;
+        }
+        if let (true, Some(position)) = (is_loaded, &mut message.position) {
+            let is_changed = match self.sabotage {
+                Some(Sabotage::RepeatedOffsets) => position.epoch == here.epoch && position.offset <= here.offset,
+                Some(Sabotage::Holes) => position.epoch == here.epoch && position.offset > here.offset,
+                _ => false,
+            };
+            if is_changed {
+                position.offset = here.offset + 1;
+            }
+            if self.ignores_epochs() {
+                position.epoch = here.epoch;
+            }
+        }
+        message
+    }
+
+    /// What was read from the store for a channel whose history is at `here`: the position, and the messages.
+    pub(crate) fn read(
+        &self,
+        here: Position,
+        is_loaded: bool,
+        position: Option<Position>,
+        messages: &[Stored],
+    ) -> (Option<Position>, Vec<(Stored, UserMessage)>) {
+        let mut read: Vec<_> =
+            messages.iter().map(|stored| (stored.clone(), self.kept(here, false, stored.user_message()))).collect();
+        if self.is(Sabotage::PartialReads) {
+            read.pop();
+        }
+        let epoch = |position: Position| if self.ignores_epochs() && is_loaded { here.epoch } else { position.epoch };
+        (position.map(|position| Position { epoch: epoch(position), ..position }), read)
     }
 }

@@ -102,6 +102,23 @@ pub(crate) struct Plan {
     pub(crate) encoded: bool,
     /// The presence grace of all channels.
     pub(crate) grace: u64,
+    /// The channels with a history; `None` if there are none.
+    pub(crate) histories: Option<HistoryPlan>,
+}
+
+/// The histories of a schedule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HistoryPlan {
+    pub(crate) channels: usize,
+    /// The number of clients for each channel.
+    pub(crate) clients: usize,
+    /// The time between two actions of clients.
+    pub(crate) pace: u64,
+    /// The most messages that a history keeps, and the time for which a node keeps them.
+    pub(crate) kept: usize,
+    pub(crate) ttl: u64,
+    /// The number of answers of the store in a thousand that are lost.
+    pub(crate) unanswered: u64,
 }
 
 impl Plan {
@@ -119,6 +136,8 @@ impl Plan {
         if kinds.is_empty() {
             kinds.push((1, Fault::Restart));
         }
+        // Of a copy, so that schedules without histories are those that they were before there were any.
+        let histories = HistoryPlan::new(&mut rng.clone(), well);
         let some = |rng: &mut Rng, most: u64| if !well && rng.coin() { rng.range((1, most)) } else { 0 };
         Plan {
             nodes: rng.range((2, if foreign { 4 } else { 8 })) as usize,
@@ -145,6 +164,7 @@ impl Plan {
             // Of a copy, so that earlier seeds are still the schedules that they were. Servers in other languages know no
             // grace.
             grace: if foreign { 0 } else { [0, 0, 3000, 12_000, 60_000][rng.clone().index(5)] },
+            histories,
         }
     }
 
@@ -160,5 +180,18 @@ impl Plan {
     /// The longest time of a message from node to node, with the delay of the tick.
     pub(crate) fn hop(&self) -> u64 {
         2 * self.delay.1 + self.tick_late
+    }
+}
+
+impl HistoryPlan {
+    fn new(rng: &mut Rng, well: bool) -> Option<HistoryPlan> {
+        rng.per_mille(500).then(|| HistoryPlan {
+            channels: rng.range((1, 2)) as usize,
+            clients: rng.range((3, 6)) as usize,
+            pace: rng.range((60, 300)),
+            kept: [10, 40, 1000][rng.index(3)],
+            ttl: [20_000, 120_000][rng.index(2)],
+            unanswered: if !well && rng.coin() { rng.range((1, 60)) } else { 0 },
+        })
     }
 }

@@ -17,6 +17,8 @@ use super::checker::Checker;
 use super::faults::Repair;
 use super::foreign_go::Go;
 use super::foreign_js::Js;
+use super::histories::Histories;
+use super::histories::store::HistoryStore;
 use super::leases::Leases;
 use super::node::{LinkFault, Node, RunState};
 use super::redis::{Delivered, Peer, Quality, Redis, Wire};
@@ -68,6 +70,13 @@ pub(crate) enum Event {
     ForeignTimer(Peer),
     ForeignSends(Peer, Rc<str>, Rc<Envelope>),
     ForeignReceives(Peer, Rc<Envelope>),
+    /// An action of a client of a history, and a look at what clients have received.
+    HistoryAction,
+    HistoryLook,
+    /// The work on the histories of a node that is due, unless its time was set anew.
+    HistoryWork(Peer, u64),
+    /// A node detects that a connection of a client is lost.
+    HistoryLost(usize),
 }
 
 struct Agenda {
@@ -109,6 +118,7 @@ pub(crate) struct World {
     pub(crate) leases: Leases,
     /// The table as it was some seconds ago: what a replica may know.
     pub(crate) lagging: Leases,
+    pub(crate) lagging_histories: HistoryStore,
     /// The time by which the clock of Redis is ahead.
     pub(crate) server_ahead: u64,
     pub(crate) slow_store_until: u64,
@@ -129,7 +139,9 @@ pub(crate) struct World {
     last_actions: HashMap<(Peer, String), u64>,
     agenda: Agenda,
     interned: HashMap<String, Rc<str>>,
-    gate: SabotageFilter,
+    pub(crate) gate: SabotageFilter,
+    /// The channels with a history.
+    pub(crate) histories: Option<Histories>,
 }
 
 impl World {
@@ -147,6 +159,7 @@ impl World {
             participants: Vec::new(),
             leases: Leases::default(),
             lagging: Leases::default(),
+            lagging_histories: HistoryStore::default(),
             server_ahead: 0,
             slow_store_until: 0,
             topics: Topics::new("pondsocket", "sim"),
@@ -160,7 +173,10 @@ impl World {
             agenda: Agenda { queue: BinaryHeap::new(), number: 0 },
             interned: HashMap::new(),
             gate: SabotageFilter::new(sabotage),
+            histories: None,
         };
+        world.redis.histories.ignores_generations = world.gate.ignores_generations();
+        world.histories = world.plan.histories.map(|plan| Histories::new(plan, world.rng.clone()));
         world.begin();
         world
     }
@@ -185,6 +201,7 @@ impl World {
         if plan.faults.is_some() {
             self.after(3000, Event::Fault);
         }
+        self.begin_histories();
     }
 
     fn start_foreign(&mut self, peer: Peer) {
@@ -321,11 +338,16 @@ impl World {
                 self.collect();
             }
             Event::ForeignReceives(peer, message) => self.foreign_receives(peer, &message),
+            Event::HistoryAction => self.a_history_client_acts(),
+            Event::HistoryLook => self.history_look(),
+            Event::HistoryWork(peer, at) => self.history_work(peer, at),
+            Event::HistoryLost(connection) => self.history_connection_lost(connection),
         }
     }
 
     /// Schedules the messages that Redis has sent.
     pub(crate) fn collect(&mut self) {
+        self.note_given();
         let Agenda { queue, number } = &mut self.agenda;
         for (at, wire) in self.redis.drain() {
             *number += 1;
@@ -334,6 +356,18 @@ impl World {
     }
 
     fn land(&mut self, to: Peer, session: u64, what: Delivered) {
+        if let Delivered::Answer { number, answer } = &what {
+            // It comes over the connection for commands, which works where only subscriptions are blocked.
+            let is_wedged = self.node(to).is_some_and(|node| node.link_fault == Some(LinkFault::Wedge));
+            let lands = match is_wedged {
+                true => self.redis.passes(to, session),
+                false => self.redis.lands(to, session, &what),
+            };
+            if lands {
+                self.store_answers(to, session, *number, answer);
+            }
+            return;
+        }
         if !self.redis.lands(to, session, &what) {
             return;
         }
@@ -348,6 +382,7 @@ impl World {
                         Input::Bus(Bus::Subscribed(topics.iter().map(|topic| Topic::from(&**topic)).collect()))
                     }
                     Delivered::Gap(topic) => Input::Bus(Bus::Gap(vec![Topic::from(&*topic)])),
+                    Delivered::Answer { .. } => return,
                 };
                 self.feed(to, input);
             }
@@ -357,7 +392,7 @@ impl World {
                 self.after(late, Event::ForeignReceives(to, message));
             }
             (_, Delivered::Subscribed(topics)) => self.foreign_subscribed(to, &topics),
-            (_, Delivered::Gap(_)) => {}
+            (_, Delivered::Gap(_) | Delivered::Answer { .. }) => {}
         }
     }
 
@@ -378,9 +413,13 @@ impl World {
         if let Input::Local { .. } | Input::Opened { .. } | Input::Closed { .. } = input {
             self.is_dirty = true;
         }
+        let bus = if let Input::Bus(bus) = &input { Some(bus.clone()) } else { None };
         let outputs = self.node(peer).expect("it is ours").handle(input, now);
         for output in outputs {
             self.apply(peer, output);
+        }
+        if let Some(bus) = bus {
+            self.history_bus(peer, &bus);
         }
         self.schedule_tick(peer);
     }
@@ -420,11 +459,11 @@ impl World {
             }
             Output::Node(NodeOutput::RenewLease) => self.after(0, Event::RenewNow(peer)),
             Output::Node(NodeOutput::Orphaned { channel, user, .. }) => self.orphans.push((peer, channel, user)),
-            Output::Node(NodeOutput::Deliver { .. })
-            | Output::Node(NodeOutput::NodeUp(_))
+            Output::Node(NodeOutput::Deliver { channel, message }) => self.history_received(peer, &channel, message),
+            Output::Node(NodeOutput::HistoryRestarted(channel)) => self.history_restarted(peer, &channel),
+            Output::Node(NodeOutput::NodeUp(_))
             | Output::Node(NodeOutput::Excess { .. })
             | Output::Node(NodeOutput::NameConflict(_))
-            | Output::Node(NodeOutput::HistoryRestarted(_))
             | Output::Node(NodeOutput::SessionClaimed(_))
             | Output::Node(NodeOutput::Diverged(_)) => {}
         }

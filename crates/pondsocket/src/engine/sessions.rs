@@ -150,6 +150,16 @@ impl ConnectionSession {
         }
     }
 
+    /// The client is told that it misses messages of a channel, and is owed what comes behind a position.
+    pub(crate) fn skip(&self, channel: &ChannelName, next: Position) {
+        let mut channels = self.channels.lock();
+        // Not the history of the missing messages: it may be one of this node alone, which began without a notice.
+        let watched = channels.iter().find(|(_, name)| name == channel).map(|(epoch, _)| *epoch);
+        channels.retain(|(epoch, name)| *epoch != next.epoch && name != channel);
+        channels.push((next.epoch, channel.clone()));
+        self.proof.lock().skip(watched, next);
+    }
+
     /// Nothing of a history is owed to the client any more.
     pub(crate) fn forget(&self, epoch: Epoch) {
         let mut channels = self.channels.lock();

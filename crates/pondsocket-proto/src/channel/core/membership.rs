@@ -323,9 +323,11 @@ impl<R> Channel<R> {
         Ok(Removal { departure, connections })
     }
 
-    /// The member in `slot`, which is about to leave, if an outgoing handler is yet to decide about queued messages.
+    /// The member in `slot`, which is about to leave, if an outgoing handler may have to decide about messages to it: queued
+    /// ones, or messages that are yet to come ahead of a barrier, behind which it leaves.
     fn last_listener(&self, slot: Slot) -> Option<Box<Listener>> {
-        if self.queue.is_filtered() { self.local.listener(slot).map(Box::new) } else { None }
+        let may_decide = self.queue.is_filtered() || self.queue.is_barred();
+        may_decide.then(|| self.local.listener(slot).map(Box::new)).flatten()
     }
 
     /// Acknowledges a join. A client that has asked to resume is told the outcome, if the channel keeps a history.

@@ -142,21 +142,23 @@ impl<R> Channel<R> {
 
     /// Delivers a message of another node at its position, once those ahead of it have come.
     pub fn deliver_kept(&mut self, position: Position, message: UserMessageRef<'_>, policy: DeliveryPolicy) {
+        let ring = self.history.as_deref().map(Ring::position);
+        let last = self.shared.as_ref().and_then(|shared| match shared.stage {
+            SharedStage::Loading => None,
+            SharedStage::Loaded => ring,
+            SharedStage::Detached => shared.left_at,
+        });
+        if last.is_some_and(|last| last.epoch == position.epoch && position.offset <= last.offset) {
+            return;
+        }
         if self.is_detached() {
             // Its position is of the history that the other nodes share.
             let other = EarlyMessage::Other(Box::new(OtherMessage::new(message, policy, 0)));
             return self.deliver_misplaced(other);
         }
         let Some(shared) = &mut self.shared else { return };
-        let ring = self.history.as_deref();
-        let is_repeated = ring.is_some_and(|ring| {
-            let last = ring.position();
-            shared.stage == SharedStage::Loaded && last.epoch == position.epoch && position.offset <= last.offset
-        });
-        if !is_repeated {
-            shared.add(position, EarlyMessage::Other(Box::new(OtherMessage::new(message, policy, 0))));
-            self.advance();
-        }
+        shared.add(position, EarlyMessage::Other(Box::new(OtherMessage::new(message, policy, 0))));
+        self.advance();
     }
 
     /// Applies what was read from the store. Members that have perhaps missed messages get a notice. Returns the reason for
@@ -198,9 +200,11 @@ impl<R> Channel<R> {
         gap.filter(|_| self.local.connection_count() > 0)
     }
 
-    /// Gives positions without the store from now on, in an epoch of this node. What waits for a position gets one.
+    /// Gives positions without the store from now on, in an epoch of this node. What waits for a position gets one. A channel that
+    /// does so already goes on: its positions show that members of other nodes have missed something.
     pub fn detach(&mut self, epoch: Epoch) {
-        let Some(shared) = &mut self.shared else { return };
+        let Some(shared) = self.shared.as_mut().filter(|shared| shared.stage != SharedStage::Detached) else { return };
+        shared.left_at = self.history.as_deref().map(Ring::position).filter(|_| shared.stage == SharedStage::Loaded);
         shared.stage = SharedStage::Detached;
         let early = shared.take_all();
         self.begin_anew(Position { epoch, offset: 0 });
@@ -223,7 +227,12 @@ impl<R> Channel<R> {
             // The positions of others must not change.
             return self.history.iter_mut().for_each(|ring| ring.skip());
         };
-        let other = OtherMessage::new(message, policy(message.event), age);
+        let mut other = OtherMessage::new(message, policy(message.event), age);
+        if let (Some(_), Some(from)) = (own, &other.from) {
+            // All members have had it, and it comes again behind a gap. The connection that it leaves out is not known any
+            // more, so it leaves out the user.
+            other.to = model::Target::ExceptUser(from.clone());
+        }
         self.append_other(other, !is_first);
     }
 

@@ -11,7 +11,7 @@ const OUTSTANDING: usize = 4;
 /// answer to a ping proves that all messages ahead of the ping have arrived. Positions are those of histories, by epoch.
 #[derive(Debug, Default)]
 pub struct Proof {
-    channels: Vec<Progress>,
+    channels: Vec<Watched>,
     /// The pings without an answer, each with the positions that it proves.
     pings: VecDeque<(u32, Vec<Position>)>,
     /// The number of the last ping.
@@ -23,6 +23,14 @@ pub struct Proof {
     /// Nothing that is sent from now on counts.
     is_stopped: bool,
     has_lost: bool,
+}
+
+/// A history in which messages are owed to the client.
+#[derive(Debug)]
+struct Watched {
+    progress: Progress,
+    /// The progress ahead of a gap, until the notice of the gap has arrived for certain.
+    ahead_of_gap: Option<Progress>,
 }
 
 /// The progress of a connection in one history.
@@ -41,12 +49,25 @@ impl Proof {
     pub fn watch(&mut self, from: Position) {
         self.forget(from.epoch);
         let Position { epoch, offset } = from;
-        self.channels.push(Progress { epoch, proven: offset, sent: offset });
+        let progress = Progress { epoch, proven: offset, sent: offset };
+        self.channels.push(Watched { progress, ahead_of_gap: None });
+    }
+
+    /// Goes on behind a gap, of which the client is told now: it is owed what comes behind `next`, and nothing more of the
+    /// history `watched`. The notice may be lost as any message may. Until it has arrived for certain the progress stays that
+    /// ahead of the gap, so that the next join of the client meets the gap again.
+    pub fn skip(&mut self, watched: Option<Epoch>, next: Position) {
+        let ahead_of_gap = watched.and_then(|watched| self.progress(watched));
+        watched.into_iter().for_each(|watched| self.forget(watched));
+        self.watch(next);
+        if let Some(last) = self.channels.last_mut() {
+            last.ahead_of_gap = ahead_of_gap;
+        }
     }
 
     /// Ends with a history. Answers to earlier pings prove nothing of it any more.
     pub fn forget(&mut self, epoch: Epoch) {
-        self.channels.retain(|progress| progress.epoch != epoch);
+        self.channels.retain(|watched| watched.progress.epoch != epoch);
         self.forget_pings(epoch);
     }
 
@@ -64,7 +85,7 @@ impl Proof {
     /// Everything up to a position was sent. Histories that are not watched are ignored.
     pub fn sent(&mut self, position: Position) {
         if !self.is_stopped
-            && let Some(progress) = self.progress_mut(position.epoch)
+            && let Some(Watched { progress, .. }) = self.watched_mut(position.epoch)
         {
             progress.sent = progress.sent.max(position.offset);
         }
@@ -96,7 +117,8 @@ impl Proof {
     /// are not answered, or the last one is younger than `interval` milliseconds.
     pub fn ping(&mut self, now: u64, interval: u64) -> Option<u32> {
         let is_early = self.pinged_at.is_some_and(|at| now < at.saturating_add(interval));
-        let is_unproven = |progress: &Progress| progress.proven < progress.sent;
+        let is_unproven =
+            |Watched { progress, ahead_of_gap }: &Watched| progress.proven < progress.sent || ahead_of_gap.is_some();
         if is_early || self.has_lost || self.pings.len() >= OUTSTANDING || !self.channels.iter().any(is_unproven) {
             return None;
         }
@@ -110,7 +132,7 @@ impl Proof {
         }
         self.last = self.last.wrapping_add(1);
         self.pinged_at = Some(now);
-        let provable = self.channels.iter().filter(|_| !self.has_lost);
+        let provable = self.channels.iter().map(|watched| watched.progress).filter(|_| !self.has_lost);
         let positions = provable.map(|progress| Position { epoch: progress.epoch, offset: progress.sent });
         self.pings.push_back((self.last, positions.collect()));
         self.last
@@ -120,11 +142,11 @@ impl Proof {
     /// ping that was not sent, or is answered, is ignored.
     pub fn pong(&mut self, number: u32) {
         let Some(at) = self.pings.iter().position(|(ping, _)| *ping == number) else { return };
-        for (_, positions) in self.pings.drain(..=at) {
-            for Position { epoch, offset } in positions {
-                if let Some(progress) = self.channels.iter_mut().find(|progress| progress.epoch == epoch) {
-                    progress.proven = progress.proven.max(offset);
-                }
+        let proven: Vec<_> = self.pings.drain(..=at).flat_map(|(_, positions)| positions).collect();
+        for Position { epoch, offset } in proven {
+            if let Some(Watched { progress, ahead_of_gap }) = self.watched_mut(epoch) {
+                progress.proven = progress.proven.max(offset);
+                *ahead_of_gap = None;
             }
         }
         self.answered = number;
@@ -141,13 +163,14 @@ impl Proof {
         self.answered.wrapping_sub(number) < u32::MAX / 2
     }
 
-    /// The progress in a history.
+    /// The progress in a history; that in the one before, as long as the client may not know that this one has begun.
     pub fn progress(&self, epoch: Epoch) -> Option<Progress> {
-        self.channels.iter().find(|progress| progress.epoch == epoch).copied()
+        let watched = self.channels.iter().find(|watched| watched.progress.epoch == epoch)?;
+        Some(watched.ahead_of_gap.unwrap_or(watched.progress))
     }
 
-    fn progress_mut(&mut self, epoch: Epoch) -> Option<&mut Progress> {
-        self.channels.iter_mut().find(|progress| progress.epoch == epoch)
+    fn watched_mut(&mut self, epoch: Epoch) -> Option<&mut Watched> {
+        self.channels.iter_mut().find(|watched| watched.progress.epoch == epoch)
     }
 }
 
@@ -258,6 +281,27 @@ mod tests {
         proof.sent(at(3));
         proof.pong(ping);
         assert_eq!((proven(&proof), proof.ping(5000, 1000)), (0, None));
+    }
+
+    #[test]
+    fn a_client_is_behind_a_gap_once_the_notice_has_arrived_for_certain() {
+        let next = Position { epoch: Epoch::new(2), offset: 0 };
+        let mut proof = Proof::default();
+        proof.watch(at(4));
+        proof.sent(at(6));
+        let early = proof.ping(0, 1000).expect("something is unproven");
+        proof.skip(Some(EPOCH), next);
+        let ahead = Some(Progress { epoch: EPOCH, proven: 4, sent: 6 });
+        assert_eq!((proof.progress(EPOCH), proof.progress(next.epoch)), (None, ahead));
+        proof.pong(early);
+        assert_eq!(proof.progress(next.epoch), ahead, "the ping was ahead of the notice");
+        // Another gap, of which nothing is certain either.
+        proof.skip(Some(next.epoch), Position { offset: 7, ..next });
+        let late = proof.ping(1000, 1000).expect("the notice is unproven");
+        assert_eq!(proof.progress(next.epoch), ahead);
+        proof.pong(late);
+        assert_eq!(proof.progress(next.epoch), Some(Progress { epoch: next.epoch, proven: 7, sent: 7 }));
+        assert_eq!(proof.ping(2000, 1000), None, "nothing is unproven");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(in crate::channel) struct SharedOrder {
     has_dropped: bool,
     /// The number of the last message of this node.
     pub(in crate::channel) last_number: u64,
+    /// The last position of the history that the nodes share, when this node began to give positions by itself.
+    pub(in crate::channel) left_at: Option<Position>,
 }
 
 /// The relation of a shared history to that of the store.
@@ -60,7 +62,8 @@ pub(in crate::channel) struct OtherMessage {
 
 impl SharedOrder {
     pub(in crate::channel) fn new() -> SharedOrder {
-        SharedOrder { stage: SharedStage::Loading, early: BTreeMap::new(), has_dropped: false, last_number: 0 }
+        let (stage, early) = (SharedStage::Loading, BTreeMap::new());
+        SharedOrder { stage, early, has_dropped: false, last_number: 0, left_at: None }
     }
 
     /// Adds a message that has come.

@@ -127,8 +127,8 @@ impl Session {
                     };
                     let messages: Vec<_> = sent.into_iter().filter_map(decide).collect();
                     if let (Some(next), Some(session)) = (gap.hole.next, &self.handle.session) {
-                        // The client knows of the gap: what it is owed begins behind it.
-                        session.watch(&gap.hole.name, next);
+                        // Once the client has these messages, what it is owed begins behind the gap.
+                        session.skip(&gap.hole.name, next);
                     }
                     self.handle.fill(&gap.hole, gap.hole.last, &messages);
                     return true;

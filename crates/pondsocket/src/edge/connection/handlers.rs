@@ -108,8 +108,10 @@ impl Session {
             return Some(position);
         }
         let session = self.handle.session.as_deref()?;
-        let proven = |Progress { epoch, proven, .. }| Position { epoch, offset: proven };
-        session.last_event().or_else(|| session.position(channel).map(proven))
+        // Up to what was sent, and not only to what is proven: a node that has not got there would announce fewer messages that
+        // may come twice than there are.
+        let reached = |Progress { epoch, proven, sent }: Progress| Position { epoch, offset: sent.max(proven) };
+        session.last_event().or_else(|| session.position(channel).map(reached))
     }
 
     fn start_join_handler(

@@ -400,7 +400,10 @@ impl Session {
                     && let Some(Position { epoch, offset }) = last
                     && let Some(progress) = handle.with_proof(|proof| proof.progress(epoch)).flatten()
                 {
-                    positions.push((membership.live.name.clone(), Progress { sent: offset, ..progress }));
+                    // It may be that in the history before, if the client may not know of a gap. What was sent of that, perhaps
+                    // by other nodes, is not known here.
+                    let sent = if progress.epoch == epoch { offset } else { u64::MAX };
+                    positions.push((membership.live.name.clone(), Progress { sent, ..progress }));
                 }
                 left
             });
