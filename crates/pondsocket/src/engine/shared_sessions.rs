@@ -25,14 +25,17 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::{BoxFuture, BusError};
 
-/// The longest wait for the store when a client connects.
-const STORE_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait for the store when a client connects. All clients of a lost node come back at the same time, and wait for
+/// each other.
+const STORE_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest wait for a node that has the connection of a session: it pings the client, and ends the connection.
 const HOLDER_WAIT: Duration = Duration::from_millis(1500);
 
-/// The time between two looks at the record meanwhile.
-const LOOK: Duration = Duration::from_millis(25);
+/// The time until the first look at the record meanwhile. Each further one is twice as long, up to the longest: all clients of a
+/// lost node look at the same time.
+const FIRST_LOOK: Duration = Duration::from_millis(25);
+const LONGEST_LOOK: Duration = Duration::from_millis(400);
 
 /// The longest name of a channel in a record. Names are checked when channels are joined.
 const MAX_NAME: usize = 4096;
@@ -65,6 +68,8 @@ pub(crate) struct SharedSessions {
 pub(crate) enum Found {
     /// Nothing, or nothing for this user.
     Nothing,
+    /// The store has not answered.
+    Unknown,
     /// The positions of its last connection.
     Ticket(UserId, Positions),
     /// Its connection is alive on another node: the client is another one, with the same key.
@@ -124,16 +129,21 @@ impl SharedSessions {
     /// Takes what is known of a session. A record of another user than `user` stays.
     pub(crate) async fn take(&self, key: &str, user: Option<&UserId>, ttl: Duration) -> Found {
         let (key, until) = (self.key(key), Instant::now() + HOLDER_WAIT);
-        let mut claimed: Option<Record> = None;
+        let (mut claimed, mut look): (Option<Record>, _) = (None, FIRST_LOOK);
         loop {
-            let taken = match timeout(STORE_WAIT, self.records.take(&key)).await {
-                Ok(Ok(taken)) => taken,
+            let answer = match timeout(STORE_WAIT, self.records.take(&key)).await {
+                Ok(Ok(taken)) => Some(taken),
                 Ok(Err(error)) => {
                     tracing::debug!(target: "pondsocket::bus", %error, "cannot read a session");
                     None
                 }
+                // A late answer is lost, and the record with it.
                 Err(_) => None,
             };
+            if answer.is_none() && claimed.is_none() {
+                return Found::Unknown;
+            }
+            let taken = answer.flatten();
             let record = taken.as_ref().and_then(|taken| serde_json::from_slice::<Record>(taken).ok());
             let holder = record.as_ref().and_then(Record::holder);
             match (record, holder) {
@@ -160,7 +170,8 @@ impl SharedSessions {
                 }
                 (None, _) => {}
             }
-            sleep(LOOK).await;
+            sleep(look).await;
+            look = (2 * look).min(LONGEST_LOOK);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, EventContext, History, JoinContext, Joined, Options, Payload, PondSocket,
-    Recovery, Result, Server,
+    Connected, ConnectionContext, Endpoint, EventContext, GapReason, History, JoinContext, Joined, Options, Payload,
+    PondSocket, Recovery, Result, Server,
 };
 use serde_json::{Value, json};
 use testkit::{Peer, eventually, serve};
@@ -130,6 +130,36 @@ async fn after_a_shutdown_a_client_resumes_on_another_node_without_repetitions()
     let mut client = two.bob().await;
     assert_eq!(two.recovery(), Recovery::Resumed { missed: 2, may_repeat: 0 });
     assert_eq!(numbers(&mut client, 2).await, [6, 7]);
+}
+
+/// A client that was cut off at one node and comes to another one, whose store answers late. It has missed two messages.
+async fn comes_back(one: &SessionNode, two: &SessionNode, delay: Duration) -> Peer {
+    let _ada = two.member("ada").await;
+    let mut client = one.bob().await;
+    two.say(1..4);
+    assert_eq!(numbers(&mut client, 3).await, [1, 2, 3]);
+    client.nothing_before_reply("/chat/a", "ask").await;
+    client.reset();
+    eventually("the loss is noticed", || one.connections() == 0).await;
+    one.say(4..6);
+    two.bus.delay_answers(delay);
+    two.bob().await
+}
+
+#[tokio::test]
+async fn a_client_resumes_although_the_store_answers_late() {
+    let (_hub, one, two) = pair().await;
+    // As it does when thousands of clients come back at the same time.
+    let mut client = comes_back(&one, &two, Duration::from_secs(1)).await;
+    assert_eq!(two.recovery(), Recovery::Resumed { missed: 2, may_repeat: 0 });
+    assert_eq!(numbers(&mut client, 2).await, [4, 5]);
+}
+
+#[tokio::test]
+async fn a_client_whose_session_cannot_be_read_has_a_gap() {
+    let (_hub, one, two) = pair().await;
+    let _client = comes_back(&one, &two, Duration::from_secs(20)).await;
+    assert_eq!(two.recovery(), Recovery::Gap(GapReason::Epoch));
 }
 
 #[tokio::test]
