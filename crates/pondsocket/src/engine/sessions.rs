@@ -264,6 +264,8 @@ impl ConnectionSession {
             // Channels that it has not joined again keep their positions.
             channels.extend(unused.into_iter().flat_map(|ticket| ticket.channels));
             channels.truncate(MOST_CHANNELS);
+            // Tickets are kept for a while, and most are of one channel.
+            channels.shrink_to_fit();
             Ticket { user: user.clone(), channels, answers: self.answers.get().cloned() }
         });
         self.sessions.end(self.key, id, ticket);
