@@ -22,7 +22,7 @@
 //!
 //! Channels `/chat/:roomId` and `/presence/:roomId` track their members, `/plain/:roomId` does not, and `/slow/:roomId` accepts after
 //! 50 ms. `/history/:roomId` keeps its messages but for `typing`, with the stamp `_pos`: by default 256 for two minutes, otherwise
-//! `HISTORY_MESSAGES` for `HISTORY_TTL_MS`. Histories and sessions outlive the server in `HISTORY_FILE`. A join with `{"last": N}` gets the last N of them unless it resumes. Its handler replies
+//! `HISTORY_MESSAGES` for `HISTORY_TTL_MS`. All histories together have at most `HISTORY_BYTES`. Histories and sessions outlive the server in `HISTORY_FILE`. A join with `{"last": N}` gets the last N of them unless it resumes. Its handler replies
 //! `history {recovery: "new" | "resumed" | "gap", missed, gap, position}`. All joins need a `username`, and all channels have the
 //! same events (`events.rs`).
 //!
