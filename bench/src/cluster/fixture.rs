@@ -73,7 +73,7 @@ impl Fixture {
 
     /// A node of our server that has a bus, without other nodes.
     pub(super) fn single(contract: &Path, core: Option<usize>) -> Result<Fixture> {
-        Fixture::joined(&frame::NAMES[..1], Dialect::Pond, core, |url, name| {
+        Fixture::node(core, |url, name| {
             ServerProcess::start(contract, core, &[("REDIS_URL", url), ("NODE_NAME", name)])
         })
     }
@@ -82,6 +82,11 @@ impl Fixture {
     pub(super) fn without_bus(contract: &Path, core: Option<usize>) -> Result<Fixture> {
         let nodes = vec![ServerProcess::start(contract, core, &[])?];
         Ok(Fixture { redis: None, dialect: Dialect::Pond, nodes, subscribers: 0, settling: Duration::ZERO })
+    }
+
+    /// A node of any server, without others.
+    pub(crate) fn node(core: Option<usize>, start: impl Fn(&str, &str) -> Result<ServerProcess>) -> Result<Fixture> {
+        Fixture::joined(&frame::NAMES[..1], Dialect::Pond, core, start)
     }
 
     fn joined(

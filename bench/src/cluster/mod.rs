@@ -10,7 +10,7 @@ use anyhow::Result;
 
 pub(crate) use fixture::{BusForm, Fixture};
 use frame::BusFrame;
-pub(crate) use load::ClusterLoad;
+pub(crate) use load::{ClusterLoad, Measurement};
 pub(crate) use report::Comparison;
 
 use crate::plan::Plan;

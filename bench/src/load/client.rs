@@ -12,7 +12,7 @@ use flate2::{Decompress, FlushDecompress};
 use super::body::Body;
 use super::deliveries::Deliveries;
 use super::latency::LatencyRecorder;
-use super::pool::Transport;
+use super::pool::{ClientSpec, Resume, Transport};
 use super::stream::Stream;
 
 /// A client of a [`ClientPool`](super::ClientPool).
@@ -21,6 +21,13 @@ pub(crate) struct Client {
     pub(super) dialect: Dialect,
     pub(super) transport: Transport,
     channels: Arc<[String]>,
+    resume: Resume,
+    /// The epoch of the history of its channel, once it has joined, if it can resume from a position.
+    epoch: Option<Box<str>>,
+    /// The server has told it that messages are missing: with its join, in the channel, or by closing the connection.
+    pub(crate) told_of_gap: bool,
+    /// The join handler of a channel `/history/…` has taken it for a new client.
+    pub(crate) is_new: bool,
     /// Bytes of an incomplete frame.
     rest: Vec<u8>,
     unsent: Vec<u8>,
@@ -62,35 +69,41 @@ pub(super) struct Shared {
 }
 
 impl Client {
-    pub(super) fn new(
-        stream: Stream,
-        dialect: Dialect,
-        transport: Transport,
-        channels: Arc<[String]>,
-        eager: bool,
-    ) -> Client {
+    pub(super) fn new(stream: Stream, spec: ClientSpec) -> Client {
+        let ClientSpec { dialect, transport, channels, eager, stalled, resume, deliveries, .. } = spec;
         let unsent = match transport {
             Transport::EventStream => {
                 let path = dialect.stream_path(channels.first().map_or("", |channel| channel));
                 format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n").into_bytes()
             }
-            _ => wire::upgrade_request(dialect.path(), transport == Transport::Compressed),
+            _ => {
+                let session = match &resume {
+                    Resume::Session(key) => format!("&session={key}"),
+                    Resume::Never | Resume::From(_) => String::new(),
+                };
+                let path = format!("{}{session}", dialect.path());
+                wire::upgrade_request(&path, transport == Transport::Compressed)
+            }
         };
         Client {
             stream,
             dialect,
             transport,
             channels,
+            resume,
+            epoch: None,
+            told_of_gap: false,
+            is_new: false,
             rest: Vec::new(),
             unsent,
             phase: Phase::Connecting,
             eager,
             joined: 0,
-            stalled: false,
+            stalled,
             body: None,
             stream_id: None,
             bytes: 0,
-            deliveries: Deliveries::default(),
+            deliveries,
         }
     }
 
@@ -103,11 +116,20 @@ impl Client {
         self.channels.first().map_or("", |channel| channel)
     }
 
+    /// The epoch of the history of its channel: positions of the messages there begin with it.
+    pub(crate) fn epoch(&self) -> Result<&str> {
+        self.epoch.as_deref().context("the server has sent no position")
+    }
+
     /// Joins its channels.
     pub(super) fn join(&mut self, index: usize) -> Result<()> {
         for (number, channel) in self.channels.iter().enumerate() {
             let user = index * self.channels.len() + number;
-            self.unsent.extend_from_slice(&wire::text(&self.dialect.join(channel, user)));
+            let text = match &self.resume {
+                Resume::From(position) => wire::resume_text(channel, user, position),
+                Resume::Never | Resume::Session(_) => self.dialect.join(channel, user),
+            };
+            self.unsent.extend_from_slice(&wire::text(&text));
         }
         self.flush()
     }
@@ -127,6 +149,7 @@ impl Client {
     fn read_into(&mut self, buffer: &mut [u8], index: usize, shared: &mut Shared) -> Result<()> {
         loop {
             let read = match self.stream.read(buffer) {
+                Ok(0) if self.told_of_gap => return Ok(()),
                 Ok(0) => bail!("the server has closed connection {index}"),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -215,7 +238,11 @@ impl Client {
                 done
             }
             0x89 => {
-                self.unsent.extend_from_slice(&[0x8a, 0x80, 0, 0, 0, 0]);
+                self.unsent.extend_from_slice(&wire::pong(payload));
+                Ok(())
+            }
+            0x88 if payload.ends_with(b"gap") => {
+                self.told_of_gap = true;
                 Ok(())
             }
             _ => bail!("connection {index} got a frame {first:#x}: {}", String::from_utf8_lossy(payload)),
@@ -223,13 +250,15 @@ impl Client {
     }
 
     fn parse(&mut self, text: &[u8], index: usize, now: Instant, recorder: &mut LatencyRecorder) -> Result<()> {
-        let mut welcome = false;
+        let (mut welcome, mut told_of_gap, mut is_new) = (false, self.told_of_gap, self.is_new);
         self.dialect.parse(text, |heard| match heard {
             ServerMessage::Message(publisher, n) => {
                 self.deliveries.note(publisher, n);
                 recorder.delivered(publisher, n, now);
             }
             ServerMessage::Joined => {
+                self.epoch = wire::epoch(text).map(Box::from);
+                told_of_gap |= wire::tells_of_gap(text);
                 self.joined += 1;
                 if self.joined >= self.channels.len() {
                     self.phase = Phase::Joined;
@@ -240,8 +269,12 @@ impl Client {
             ServerMessage::Answer(_) if self.transport == Transport::EventStream => {}
             ServerMessage::Welcome => welcome = true,
             ServerMessage::Answer(text) => self.unsent.extend_from_slice(&wire::text(text)),
-            ServerMessage::Other => {}
+            ServerMessage::Other => {
+                told_of_gap |= wire::tells_of_gap(text);
+                is_new |= wire::tells_of_new(text);
+            }
         });
+        (self.told_of_gap, self.is_new) = (told_of_gap, is_new);
         if welcome { self.welcome(index) } else { Ok(()) }
     }
 

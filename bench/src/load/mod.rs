@@ -7,5 +7,7 @@ mod latency;
 mod pool;
 mod stream;
 
+pub(crate) use client::Client;
+pub(crate) use deliveries::Deliveries;
 pub(crate) use latency::{Latency, histogram};
-pub(crate) use pool::{ClientPool, ClientSpec, Transport};
+pub(crate) use pool::{ClientPool, ClientSpec, Resume, Transport};

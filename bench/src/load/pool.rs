@@ -13,7 +13,8 @@ use rustls::ClientConfig;
 use socket2::{Domain, Socket, Type};
 
 use super::client::{Client, Phase, Shared};
-use super::latency::LatencyRecorder;
+use super::deliveries::Deliveries;
+use super::latency::{Latency, LatencyRecorder};
 use super::stream::Stream;
 
 /// The longest time without progress of any client that connects or joins.
@@ -22,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest time without any message after which messages in flight count as lost.
 const LINGER: Duration = Duration::from_secs(8);
 
-/// The clients that may connect at the same time: the accept queue is short.
+/// The clients that may connect at the same time, if nothing else is asked for: the accept queue is short.
 const ADVANCE: usize = 64;
 
 /// The receive buffer of a client that never reads: the smaller it is, the sooner the server notices.
@@ -54,6 +55,20 @@ pub(crate) struct ClientSpec {
     pub(crate) stalled: bool,
     /// The address and port from which it connects; chosen by the system if it is `None`.
     pub(crate) source: Option<SocketAddrV4>,
+    pub(crate) resume: Resume,
+    /// The messages that it has received on an earlier connection.
+    pub(crate) deliveries: Deliveries,
+}
+
+/// The way in which a client gets what it has missed.
+#[derive(Clone, Debug)]
+pub(crate) enum Resume {
+    /// It does not.
+    Never,
+    /// It names its position when it joins, which is empty if it has none yet.
+    From(Arc<str>),
+    /// It names its session when it connects, and answers pings.
+    Session(Arc<str>),
 }
 
 /// Clients that are connected and joined.
@@ -63,6 +78,8 @@ pub(crate) struct ClientPool {
     clients: Vec<Client>,
     shared: Shared,
     tls: Option<Arc<ClientConfig>>,
+    /// The clients that may connect at the same time.
+    advance: usize,
 }
 
 impl ClientSpec {
@@ -77,6 +94,8 @@ impl ClientSpec {
             eager: true,
             stalled: false,
             source: None,
+            resume: Resume::Never,
+            deliveries: Deliveries::default(),
         }
     }
 }
@@ -90,7 +109,13 @@ impl ClientPool {
             inflated: Vec::new(),
             recorder: LatencyRecorder::new()?,
         };
-        Ok(ClientPool { poll: Poll::new()?, events: Events::with_capacity(1024), clients: Vec::new(), shared, tls })
+        let (poll, events) = (Poll::new()?, Events::with_capacity(1024));
+        Ok(ClientPool { poll, events, clients: Vec::new(), shared, tls, advance: ADVANCE })
+    }
+
+    /// Lets so many clients connect at the same time.
+    pub(crate) fn connect_at_once(&mut self, clients: usize) {
+        self.advance = clients;
     }
 
     /// Connects a client for each spec and waits until all have joined.
@@ -105,7 +130,9 @@ impl ClientPool {
         let first = self.clients.len();
         for spec in specs {
             self.connect(spec)?;
-            self.wait_for_all_but(first, ADVANCE)?;
+            if self.clients.len() - first > self.advance {
+                self.wait_for_all_but(first, self.advance)?;
+            }
         }
         self.wait_for_all_but(first, 0)
     }
@@ -116,6 +143,17 @@ impl ClientPool {
             client.join(index)?;
         }
         self.wait(0, 0, Phase::Joined)
+    }
+
+    /// Lets one client join that is not eager, and waits until it has received so many messages.
+    pub(crate) fn join_one(&mut self, index: usize, messages: u64) -> Result<()> {
+        self.clients[index].join(index)?;
+        let deadline = Instant::now() + TIMEOUT;
+        while self.clients[index].phase < Phase::Joined || self.clients[index].deliveries.received < messages {
+            ensure!(Instant::now() < deadline, "client {index} does not get {messages} messages in time");
+            self.poll(Duration::from_millis(100))?;
+        }
+        Ok(())
     }
 
     /// All clients.
@@ -131,6 +169,11 @@ impl ClientPool {
     /// The latencies of all messages.
     pub(crate) fn recorder(&mut self) -> &mut LatencyRecorder {
         &mut self.shared.recorder
+    }
+
+    /// The latencies of all messages that counted, if there were any.
+    pub(crate) fn latency(&self) -> Option<Latency> {
+        self.shared.recorder.latency()
     }
 
     /// Bytes that all clients have received.
@@ -233,7 +276,7 @@ impl ClientPool {
 
     /// The number of clients that have not reached this phase. They reach it in order, except for a few at the end.
     fn behind(&self, first: usize, phase: Phase) -> usize {
-        let recent = self.clients.len().saturating_sub(4 * ADVANCE).max(first);
+        let recent = self.clients.len().saturating_sub(4 * self.advance).max(first);
         let of = |from: usize| self.clients[from..].iter().filter(|client| client.phase < phase).count();
         match of(recent) {
             0 => of(first),
@@ -273,8 +316,7 @@ impl ClientPool {
         self.poll.registry().register(&mut socket, Token(self.clients.len()), interest)?;
         let tls = (spec.transport == Transport::Tls).then(|| self.tls.clone()).flatten();
         let stream = Stream::new(socket, tls)?;
-        let mut client = Client::new(stream, spec.dialect, spec.transport, spec.channels, spec.eager);
-        client.stalled = spec.stalled;
+        let mut client = Client::new(stream, spec);
         client.flush()?;
         self.clients.push(client);
         Ok(())

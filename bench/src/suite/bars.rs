@@ -91,12 +91,12 @@ pub(super) fn text(bars: &[BarResult]) -> String {
         return text;
     }
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{:<14} {:<52} {:<17} {:>8} {:>9}", "bars", "", "", "at most", "measured");
+    let _ = writeln!(text, "{:<17} {:<52} {:<17} {:>8} {:>9}", "bars", "", "", "at most", "measured");
     for bar in bars {
         let BarResult { scenario, quantity, server, at_most, measured, .. } = bar;
         let (at_most, measured) = (number(*at_most), number(*measured));
         let verdict = bar.verdict();
-        let _ = writeln!(text, "{scenario:<14} {quantity:<52} {server:<17} {at_most:>8} {measured:>9}  {verdict}");
+        let _ = writeln!(text, "{scenario:<17} {quantity:<52} {server:<17} {at_most:>8} {measured:>9}  {verdict}");
     }
     text
 }

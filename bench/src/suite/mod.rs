@@ -2,7 +2,9 @@
 
 mod bars;
 mod chart;
+mod driver;
 pub(crate) mod format;
+mod histories;
 mod machine;
 mod page;
 mod result;
@@ -141,6 +143,7 @@ pub(crate) fn run(
                     server,
                     environment: &environment,
                     lasting: selection.lasting,
+                    seed: random.u64(..),
                     tls: identity.client.clone(),
                 };
                 entry.add(round, run.sample());
@@ -154,12 +157,18 @@ pub(crate) fn run(
     Ok(results)
 }
 
-/// The items of these names, in their own order; all if there are no names.
+/// The items of these names, in their own order; all if there are no names. A name that no item has means all whose names
+/// begin with it and a hyphen.
 fn chosen<T>(all: &'static [T], names: &[String], name: impl Fn(&T) -> &'static str) -> Result<Vec<&'static T>> {
+    let is_known = |wanted: &String| all.iter().any(|item| name(item) == wanted);
+    let is_meant = |item: &T, wanted: &String| match is_known(wanted) {
+        true => name(item) == wanted,
+        false => name(item).strip_prefix(wanted.as_str()).is_some_and(|rest| rest.starts_with('-')),
+    };
     for wanted in names {
-        ensure!(all.iter().any(|item| name(item) == wanted), "there is no {wanted}: see `bench list`");
+        ensure!(all.iter().any(|item| is_meant(item, wanted)), "there is no {wanted}: see `bench list`");
     }
-    Ok(all.iter().filter(|item| names.is_empty() || names.iter().any(|wanted| wanted == name(item))).collect())
+    Ok(all.iter().filter(|item| names.is_empty() || names.iter().any(|wanted| is_meant(item, wanted))).collect())
 }
 
 impl Results {

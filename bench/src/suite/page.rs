@@ -99,7 +99,7 @@ fn table(page: &mut String, outcome: &Outcome) {
     head += " peak RSS | |";
     let columns = head.matches('|').count() - 1;
     let _ = writeln!(page, "{head}\n{}|", "|---".repeat(columns));
-    for entry in &outcome.entries {
+    for entry in outcome.shown() {
         match entry.samples.is_empty() {
             true => {
                 let why = entry.blank.as_deref().or(entry.failures.first().map(String::as_str)).unwrap_or("not run");

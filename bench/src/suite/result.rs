@@ -95,7 +95,7 @@ impl Results {
         // Writing to a String cannot fail.
         for outcome in &self.outcomes {
             let _ = writeln!(text, "{}: {} ({})", outcome.scenario, outcome.about, outcome.unit);
-            for entry in &outcome.entries {
+            for entry in outcome.shown() {
                 if entry.samples.is_empty() {
                     let why = entry.blank.as_deref().or(entry.failures.first().map(String::as_str));
                     let _ = writeln!(text, "  {:<18} -  {}", entry.server, why.unwrap_or("not run"));
@@ -149,6 +149,13 @@ impl Outcome {
             unit: scenario.load.measure().unit().to_owned(),
             entries: servers.iter().map(entry).collect(),
         }
+    }
+
+    /// The servers that reports show: those that cannot take part with the reason, unless only our server can.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = &Entry> {
+        let takes_part = |entry: &&Entry| entry.blank.is_none();
+        let alone = self.entries.iter().filter(takes_part).all(|entry| entry.server.starts_with(OURS));
+        self.entries.iter().filter(move |entry| !alone || takes_part(entry))
     }
 
     /// The server of this name.
@@ -241,6 +248,7 @@ impl Entry {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::server::OURS_MIMALLOC;
     use super::*;
 
     pub(crate) fn entry(server: &str, figures: &[(usize, f64)]) -> Entry {
@@ -272,6 +280,18 @@ pub(super) mod tests {
             ["fanout-paced", "rooms"]
         );
         assert_eq!((figure(0, OURS), figure(1, OURS), figure(1, "ws")), (Some(3.0), Some(1.0), Some(2.0)));
+    }
+
+    #[test]
+    fn servers_that_cannot_take_part_are_shown_beside_several_that_can() {
+        let blank = |server| Entry { blank: Some("it cannot".into()), ..entry(server, &[]) };
+        let shown = |entries| outcome("x", entries).shown().map(|entry| entry.server.clone()).collect::<Vec<_>>();
+        assert_eq!(shown(vec![entry(LIMIT, &[(0, 1.0)]), entry(OURS, &[(0, 1.0)]), blank("ws")]), [LIMIT, OURS, "ws"]);
+        assert_eq!(shown(vec![blank(LIMIT), entry(OURS, &[(0, 1.0)]), blank("ws")]), [OURS]);
+        assert_eq!(
+            shown(vec![blank(LIMIT), entry(OURS, &[(0, 1.0)]), entry(OURS_MIMALLOC, &[])]),
+            [OURS, OURS_MIMALLOC]
+        );
     }
 
     #[test]

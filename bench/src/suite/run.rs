@@ -8,13 +8,14 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bench::wire::client as wire;
 use rustls::ClientConfig;
 
+use super::driver::{LoadDriver, MessageKind, Publisher};
 use super::sample::Sample;
 use super::scenario::{
     CHURN_CONNECTED, Load, PUBLISHER, RECEIVER, REDIS, STALLED_CPU, STALLED_MEMORY, STALLED_P99, Scenario,
 };
 use super::server::{Environment, LIMIT, Server};
 use crate::cluster::{ClusterLoad, Fixture};
-use crate::load::{ClientPool, ClientSpec, Latency, Transport};
+use crate::load::{ClientPool, ClientSpec, Deliveries, Latency, Resume};
 use crate::process::{self, Cpu};
 
 /// The most of its own messages that a publisher may have in flight.
@@ -40,32 +41,10 @@ pub(super) struct Run<'a> {
     pub(super) environment: &'a Environment,
     /// The measured time. A warm-up of a quarter of it, at most a second, comes before.
     pub(super) lasting: Duration,
+    /// The seed of the order within the run.
+    pub(super) seed: u64,
     /// The configuration of clients over TLS.
     pub(super) tls: Arc<ClientConfig>,
-}
-
-/// A client that publishes into one channel.
-struct Publisher {
-    client: usize,
-    channel: String,
-    sent: u64,
-}
-
-/// The kind of messages of publishers.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum MessageKind {
-    Publish,
-    Echo,
-}
-
-/// Clients, with the publishers among them.
-struct LoadDriver {
-    pool: ClientPool,
-    publishers: Vec<Publisher>,
-    /// The publishers that each client receives.
-    subscriptions: Vec<std::ops::Range<usize>>,
-    kind: MessageKind,
-    size: usize,
 }
 
 impl Run<'_> {
@@ -97,6 +76,7 @@ impl Run<'_> {
             Load::Reconnect { connections } => self.reconnect(connections),
             Load::Churn { connections, rounds } => self.churn(connections, rounds),
             Load::Nodes(load) => self.nodes(load),
+            Load::History(load) => self.history(load),
         }
     }
 
@@ -104,11 +84,11 @@ impl Run<'_> {
         self.server.start(self.scenario, self.environment)
     }
 
-    fn pool(&self) -> Result<ClientPool> {
+    pub(super) fn pool(&self) -> Result<ClientPool> {
         ClientPool::new(Some(self.tls.clone()))
     }
 
-    fn spec(&self, server: &process::ServerProcess, channels: &Arc<[String]>) -> ClientSpec {
+    pub(super) fn spec(&self, server: &process::ServerProcess, channels: &Arc<[String]>) -> ClientSpec {
         ClientSpec {
             address: server.address,
             dialect: self.server.dialect,
@@ -117,6 +97,8 @@ impl Run<'_> {
             eager: true,
             stalled: false,
             source: None,
+            resume: Resume::Never,
+            deliveries: Deliveries::default(),
         }
     }
 
@@ -131,33 +113,11 @@ impl Run<'_> {
         stalled: usize,
     ) -> Result<(process::ServerProcess, LoadDriver)> {
         let server = self.start()?;
-        let mut driver = LoadDriver {
-            pool: self.pool()?,
-            publishers: Vec::new(),
-            subscriptions: Vec::new(),
-            kind: MessageKind::Publish,
-            size,
-        };
-        let mut specs = Vec::new();
+        let (mut driver, mut specs) = (LoadDriver::new(self.pool()?, size), Vec::new());
         for room in 0..rooms {
-            let channel = format!("/plain/r{room}");
-            let channels: Arc<[String]> = Arc::new([channel.clone()]);
-            let first = driver.publishers.len();
-            for member in 0..members {
-                let mut spec = self.spec(&server, &channels);
-                if member < publishers {
-                    driver.publishers.push(Publisher { client: specs.len(), channel: channel.clone(), sent: 0 });
-                    if spec.transport == Transport::EventStream {
-                        spec.transport = Transport::Plain;
-                    }
-                }
-                driver.subscriptions.push(first..first + publishers);
-                specs.push(spec);
-            }
-            for _ in 0..stalled {
-                driver.subscriptions.push(0..0);
-                specs.push(ClientSpec { stalled: true, ..self.spec(&server, &channels) });
-            }
+            let member = self.spec(&server, &(Arc::new([format!("/plain/r{room}")]) as Arc<[String]>));
+            driver.add_room(&mut specs, &member, members, publishers);
+            driver.add_room(&mut specs, &ClientSpec { stalled: true, ..member }, stalled, 0);
         }
         driver.pool.add(specs)?;
         Ok((server, driver))
@@ -183,13 +143,19 @@ impl Run<'_> {
         Ok(Sample {
             lost: lost + lost_before,
             out_of_order: driver.pool.out_of_order() - out_of_order,
-            latency: driver.pool.recorder().latency(),
+            latency: driver.pool.latency(),
             ..self.costs(server, cpu, count, start.elapsed())?
         })
     }
 
     /// CPU time for each of `count` messages or connections, and memory. It is an error if there are none.
-    fn costs(&self, server: &process::ServerProcess, cpu: Cpu, count: u64, took: Duration) -> Result<Sample> {
+    pub(super) fn costs(
+        &self,
+        server: &process::ServerProcess,
+        cpu: Cpu,
+        count: u64,
+        took: Duration,
+    ) -> Result<Sample> {
         ensure!(count > 0, "no message has arrived");
         Ok(Sample {
             figure: cpu.total * 1e6 / count as f64,
@@ -227,13 +193,7 @@ impl Run<'_> {
         // Publishers are distinguished by their numbers in a pool of clients, so the large room has a pool of its own.
         let publishers =
             (0..10).map(|client| Publisher { client, channel: channel[0].clone(), sent: 0 }).collect::<Vec<_>>();
-        let mut loud = LoadDriver {
-            pool,
-            subscriptions: vec![0..publishers.len(); large],
-            publishers,
-            kind: MessageKind::Publish,
-            size: 100,
-        };
+        let mut loud = LoadDriver { publishers, subscriptions: vec![0..10; large], ..LoadDriver::new(pool, 100) };
         let (before, start) = (server.cpu()?, Instant::now());
         // The small room has a thread of its own, so that its messages do not wait behind those of the large room in the load.
         let lasting = self.lasting;
@@ -246,7 +206,7 @@ impl Run<'_> {
         let mut quiet = paced.join().map_err(|_| anyhow!("the thread of the small room panicked"))??;
         let lost = loud.settle()? + quiet.settle()?;
         let cpu = server.cpu()?.since(before);
-        let latency = quiet.pool.recorder().latency();
+        let latency = quiet.pool.latency();
         let p99 = |latency: Option<Latency>| latency.unwrap_or_default().p99;
         let mut sample = self.costs(&server, cpu, loud.pool.received() + quiet.pool.received(), start.elapsed())?;
         sample.figure = p99(latency) / p99(without.latency);
@@ -395,63 +355,5 @@ impl Run<'_> {
         sample.further.insert("ms until all were back".into(), took.as_secs_f64() * 1e3);
         drop(pool);
         Ok(sample)
-    }
-}
-
-impl LoadDriver {
-    /// Sends the next message of a publisher, which was due at this time.
-    fn send(&mut self, publisher: usize, due: Instant) -> Result<()> {
-        let Publisher { client, channel, sent } = &mut self.publishers[publisher];
-        let (dialect, payload) = (self.pool.dialect(*client), wire::payload(publisher, *sent, self.size));
-        let text = match self.kind {
-            MessageKind::Publish => dialect.publish(channel, *sent, &payload),
-            MessageKind::Echo => dialect.echo(channel, *sent, &payload),
-        };
-        *sent += 1;
-        self.pool.recorder().due(publisher, due);
-        self.pool.send(*client, &wire::text(&text))
-    }
-
-    /// Sends on a schedule that does not depend on the server. A message that could not be sent in time is sent as soon as
-    /// possible, and its latency counts from when it was due.
-    fn pace(&mut self, every: Duration, end: Instant) -> Result<()> {
-        let mut next = Instant::now();
-        while next < end {
-            let now = Instant::now();
-            if now >= next {
-                for publisher in 0..self.publishers.len() {
-                    self.send(publisher, next)?;
-                }
-                next += every;
-                self.pool.poll(Duration::ZERO)?;
-            } else {
-                // A poll may last for a millisecond more than it should, which would count as latency.
-                self.pool.poll((next - now).saturating_sub(Duration::from_millis(2)))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends as long as fewer than `window` of a publisher's own messages have not come back.
-    fn saturate(&mut self, window: u64, end: Instant) -> Result<()> {
-        while Instant::now() < end {
-            for publisher in 0..self.publishers.len() {
-                loop {
-                    let (client, sent) = (self.publishers[publisher].client, self.publishers[publisher].sent);
-                    if sent - self.pool.clients()[client].deliveries.of(publisher).min(sent) >= window {
-                        break;
-                    }
-                    self.send(publisher, Instant::now())?;
-                }
-            }
-            self.pool.poll(Duration::from_millis(10))?;
-        }
-        Ok(())
-    }
-
-    /// Waits for messages in flight, and returns the number of messages that did not arrive.
-    fn settle(&mut self) -> Result<u64> {
-        let LoadDriver { pool, publishers, subscriptions, .. } = self;
-        pool.settle(|client| publishers[subscriptions[client].clone()].iter().map(|publisher| publisher.sent).sum())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::histories::HistoryLoad;
 use crate::cluster::ClusterLoad;
 use crate::load::Transport;
 
@@ -42,6 +43,8 @@ pub(crate) enum Load {
     Churn { connections: usize, rounds: usize },
     /// Two nodes, and messages from a client of one to a client of the other.
     Nodes(ClusterLoad),
+    /// What histories cost.
+    History(HistoryLoad),
 }
 
 /// The main quantity of a scenario.
@@ -57,6 +60,16 @@ pub(crate) enum Measure {
     Slowdown,
     /// Resident memory as a multiple of that after the first round.
     Growth,
+    /// ms of the server's CPU time for each client that resumes.
+    Replay,
+    /// Seconds of the server's CPU time for all clients together.
+    Total,
+    /// Seconds until all clients are back.
+    Return,
+    /// Bytes of the server's resident memory for each message that is kept, beside its text.
+    Kept,
+    /// The additional p99 latency of a message that is kept, in milliseconds.
+    Added,
 }
 
 /// A goal for our server.
@@ -98,6 +111,11 @@ impl Measure {
             Measure::Memory => "bytes per connection",
             Measure::Slowdown => "p99, times that alone",
             Measure::Growth => "memory, times that after round 1",
+            Measure::Replay => "ms CPU per replay",
+            Measure::Total => "s CPU for all clients",
+            Measure::Return => "s from the first retry until all are back",
+            Measure::Kept => "bytes per message beside its text",
+            Measure::Added => "p99, ms more than without a history",
         }
     }
 }
@@ -113,12 +131,28 @@ impl Load {
             Load::Idle { .. } | Load::Large { .. } => Measure::Memory,
             Load::Beside { .. } => Measure::Slowdown,
             Load::Churn { .. } => Measure::Growth,
+            Load::History(load) => match load {
+                HistoryLoad::Fanout { .. } => Measure::Delivery,
+                HistoryLoad::Replay { .. } => Measure::Replay,
+                HistoryLoad::Resume { .. } => Measure::Total,
+                HistoryLoad::Storm { .. } => Measure::Return,
+                HistoryLoad::Memory => Measure::Kept,
+                HistoryLoad::Nodes => Measure::Added,
+            },
         }
     }
 
     /// The number of rounds in which it is run. A long scenario that consists of rounds itself is run once.
     pub(crate) fn rounds(self, repeats: usize) -> usize {
-        if matches!(self, Load::Churn { .. }) { repeats.min(1) } else { repeats }
+        match self {
+            Load::Churn { .. } | Load::History(HistoryLoad::Memory) => repeats.min(1),
+            _ => repeats,
+        }
+    }
+
+    /// Returns `true` if it consists of nodes that need a Redis.
+    pub(crate) fn needs_redis(self) -> bool {
+        matches!(self, Load::Nodes(_) | Load::History(HistoryLoad::Storm { .. } | HistoryLoad::Nodes))
     }
 
     /// Returns `true` if the server has to know the members of a room.
@@ -279,6 +313,48 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         Load::Nodes(ClusterLoad::Flood),
         &[further_ratio(RECEIVER, 2.0), further_ratio(PUBLISHER, 2.0), NO_FAULTS],
     ),
+    plain(
+        "history-paced",
+        "One publisher, 1,000 receivers, 50 messages a second, which are kept",
+        Load::History(HistoryLoad::Fanout { members: 1000, every: Some(FIFTY_A_SECOND) }),
+        &[further(POSITIONS_CPU, 1.03), further(SESSIONS_CPU, 1.05), NO_FAULTS],
+    ),
+    plain(
+        "history-saturated",
+        "One publisher, 1,000 receivers, as fast as it goes, with all messages kept",
+        Load::History(HistoryLoad::Fanout { members: 1000, every: None }),
+        &[further(POSITIONS_CPU, 1.03), further(SESSIONS_CPU, 1.05), NO_FAULTS],
+    ),
+    plain(
+        "history-replay",
+        "A client resumes and has missed 1,000 messages",
+        Load::History(HistoryLoad::Replay { clients: 200, messages: 1000 }),
+        &[figure(1.0)],
+    ),
+    plain(
+        "history-resume",
+        "10,000 clients of one channel resume at the same time, and have missed 100 messages",
+        Load::History(HistoryLoad::Resume { clients: 10_000, messages: 100 }),
+        &[figure(1.5), NO_FAULTS],
+    ),
+    plain(
+        "history-storm",
+        "The 10,000 clients of a node that is killed resume at two others",
+        Load::History(HistoryLoad::Storm { clients: 10_000, channels: 100 }),
+        &[figure(10.0), further(STORM_P99, 2.0), further(STORM_GAPS, 0.0), NO_FAULTS],
+    ),
+    plain(
+        "history-memory",
+        "100 channels that keep 1,000 messages each, and sessions whose clients are away",
+        Load::History(HistoryLoad::Memory),
+        &[figure(40.0), further(TICKET_BYTES, 400.0), further(CHANNEL_BYTES, 40.0), further(BOUND_KEPT, 1.05)],
+    ),
+    plain(
+        "history-nodes",
+        "From node to node over Redis, 10,000 messages a second, which are kept",
+        Load::History(HistoryLoad::Nodes),
+        &[figure(1.0), further(LOCAL_ADDED, 1.0), further(APPEND_INTERVAL, 50.0), NO_FAULTS],
+    ),
 ];
 
 /// Further quantities that have bars.
@@ -289,6 +365,15 @@ pub(crate) const CHURN_CONNECTED: &str = "memory while connected, times that of 
 pub(crate) const PUBLISHER: &str = "publishing node, µs CPU per message";
 pub(crate) const RECEIVER: &str = "receiving node, µs CPU per message";
 pub(crate) const REDIS: &str = "Redis, µs CPU per message";
+pub(crate) const POSITIONS_CPU: &str = "CPU with positions, times that without history";
+pub(crate) const SESSIONS_CPU: &str = "CPU with sessions, times that without history";
+pub(crate) const STORM_P99: &str = "healthy p99, times that before";
+pub(crate) const STORM_GAPS: &str = "clients that were told of a gap";
+pub(crate) const TICKET_BYTES: &str = "bytes of a session whose client is away";
+pub(crate) const CHANNEL_BYTES: &str = "bytes of each of its channels";
+pub(crate) const BOUND_KEPT: &str = "memory of full histories, times their bound";
+pub(crate) const LOCAL_ADDED: &str = "p99 within a node, ms more than without history";
+pub(crate) const APPEND_INTERVAL: &str = "µs between messages, as fast as it goes";
 
 const fn idle(channels: usize, presence: bool) -> Load {
     Load::Idle { connections: IDLE, channels, presence }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use bench::wire::dialect::Dialect;
 
+use super::histories::HistoryLoad;
 use super::scenario::{Load, Scenario};
 use crate::load::Transport;
 use crate::plan::Programs;
@@ -104,7 +105,10 @@ pub(crate) const SERVERS: &[Server] = &[
         variables: &[],
         dialect: Dialect::Pond,
         blank: |scenario| {
-            let memory = matches!(scenario.load, Load::Idle { .. } | Load::Large { .. } | Load::Churn { .. });
+            let memory = matches!(
+                scenario.load,
+                Load::Idle { .. } | Load::Large { .. } | Load::Churn { .. } | Load::History(HistoryLoad::Memory)
+            );
             (!memory).then_some("only in scenarios about memory")
         },
     },
@@ -227,10 +231,18 @@ fn socket_io_lacks(scenario: &Scenario) -> Option<&'static str> {
 impl Server {
     /// The reason why it does not take part in a scenario, if it does not.
     pub(crate) fn blank(&self, scenario: &Scenario, environment: &Environment) -> Option<String> {
+        let has_history = match scenario.load {
+            Load::History(HistoryLoad::Memory) => matches!(self.name, OURS | OURS_MIMALLOC),
+            Load::History(_) => self.name == OURS,
+            _ => true,
+        };
+        if !has_history {
+            return Some("it keeps no history, or none that the load can read".to_owned());
+        }
         if let Some(why) = (self.blank)(scenario) {
             return Some(why.to_owned());
         }
-        if matches!(scenario.load, Load::Nodes(_)) && !environment.has_redis {
+        if scenario.load.needs_redis() && !environment.has_redis {
             return Some("redis-server is not installed".to_owned());
         }
         if self.name == OURS_MIMALLOC && environment.mimalloc.is_none() {
@@ -271,7 +283,8 @@ impl Server {
         self.start_with(scenario, environment, &[("REDIS_URL", redis), ("NODE_NAME", name)])
     }
 
-    fn start_with(
+    /// Starts it with further variables.
+    pub(crate) fn start_with(
         &self,
         scenario: &Scenario,
         environment: &Environment,

@@ -34,6 +34,36 @@ pub fn join_text(channel: &str, user: usize) -> String {
     )
 }
 
+/// The text of a join of `channel` by a client that can resume: from a position, or as a new member if that is empty.
+pub fn resume_text(channel: &str, user: usize, position: &str) -> String {
+    format!(
+        r#"{{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"{channel}","requestId":"j{user}","payload":{{"username":"u{user}","$resume":"{position}"}}}}"#
+    )
+}
+
+/// The epoch of the position in an acknowledgement, which the server sends to clients that can resume.
+pub fn epoch(text: &[u8]) -> Option<&str> {
+    let key = br#""position":""#;
+    let position = std::str::from_utf8(&text[memchr::memmem::find(text, key)? + key.len()..]).ok()?;
+    Some(position.split_once('.')?.0)
+}
+
+/// Returns `true` if a message of the server says that messages are missing.
+pub fn tells_of_gap(text: &[u8]) -> bool {
+    memchr::memmem::find(text, br#""gap":""#).is_some()
+}
+
+/// Returns `true` if a message of the contract server says that the client is a new one.
+pub fn tells_of_new(text: &[u8]) -> bool {
+    memchr::memmem::find(text, br#""recovery":"new""#).is_some()
+}
+
+/// An answer to a ping: a masked frame with the same payload.
+pub fn pong(payload: &[u8]) -> Vec<u8> {
+    // The payload of a control frame has at most 125 bytes.
+    [&[0x8a, frame::MASKED | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+}
+
 /// The text of the n-th message of a client.
 pub fn broadcast_text(channel: &str, event: &str, n: u64, payload: &str) -> String {
     format!(
@@ -78,6 +108,13 @@ mod tests {
         let sent = text(&broadcast_text("/plain/bench", "message", 1234, &payload(7, 1234, 100)));
         assert_eq!(message_id(&sent), Some((7, 1234)));
         assert_eq!(message_id(br#"{"event":"ACKNOWLEDGE","payload":{}}"#), None);
+    }
+
+    #[test]
+    fn the_epoch_of_an_acknowledgement_is_found() {
+        let acknowledgement = br#"{"event":"ACKNOWLEDGE","payload":{"position":"7kq2fw.12","recovered":false}}"#;
+        assert_eq!(epoch(acknowledgement), Some("7kq2fw"));
+        assert_eq!(epoch(br#"{"event":"ACKNOWLEDGE","payload":{}}"#), None);
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub(crate) fn from_environment(mut options: Options) -> Result<Options> {
     if let Some(milliseconds) = number("PONG_WAIT_MS")? {
         options = options.pong_wait(Duration::from_millis(milliseconds));
     }
+    if let Some(bytes) = number("HISTORY_BYTES")? {
+        options = options.history_bytes(bytes);
+    }
     if let Ok(path) = var("HISTORY_FILE") {
         options = options.history_file(path);
     }

@@ -95,6 +95,8 @@ pub(crate) struct ConnectionSession {
     answers: OnceLock<Arc<Answers>>,
     /// The position of the last event of a stream that the client has received. Used once, as the positions of the ticket.
     last_event: Mutex<Option<Position>>,
+    /// The client may have had positions, which could not be read.
+    is_unknown: bool,
     /// Notified when a ping was answered, and when the connection has left its channels.
     changed: Notify,
     has_left: AtomicBool,
@@ -118,6 +120,7 @@ impl ConnectionSession {
             ticket: Mutex::new(ticket),
             answers: answers.map(OnceLock::from).unwrap_or_default(),
             last_event: Mutex::new(last_event),
+            is_unknown: false,
             changed: Notify::new(),
             has_left: AtomicBool::new(false),
         })
@@ -216,6 +219,11 @@ impl ConnectionSession {
         found.map(|(_, progress)| *progress)
     }
 
+    /// Returns `true` if the client may have had positions, which the server could not read.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.is_unknown
+    }
+
     /// The position of the last event that the client has received, in whichever channel it was.
     pub(crate) fn last_event(&self) -> Option<Position> {
         *self.last_event.lock()
@@ -251,6 +259,8 @@ impl ConnectionSession {
             // Channels that it has not joined again keep their positions.
             channels.extend(unused.into_iter().flat_map(|ticket| ticket.channels));
             channels.truncate(MOST_CHANNELS);
+            // Tickets are kept for a while, and most are of one channel.
+            channels.shrink_to_fit();
             Ticket { user: user.clone(), channels, answers: self.answers.get().cloned() }
         });
         self.sessions.end(self.key, id, ticket);
@@ -355,9 +365,14 @@ impl Sessions {
         user: Option<&UserId>,
         last_event: Option<Position>,
     ) -> Option<Box<ConnectionSession>> {
+        let mut is_unknown = false;
         let ticket = match (self.take(key, user), self.shared.get()) {
             (Ok(None), Some(shared)) => match shared.take(&key.to_string(), user, self.window).await {
                 Found::Nothing => None,
+                Found::Unknown => {
+                    is_unknown = true;
+                    None
+                }
                 Found::Ticket(user, channels, handled) => {
                     Some(Ticket { user, channels, answers: self.restore_answers(handled) })
                 }
@@ -376,7 +391,9 @@ impl Sessions {
                 self.take(key, user).unwrap_or_default()
             }
         };
-        Some(ConnectionSession::new(self, key, ticket, last_event))
+        let mut session = ConnectionSession::new(self, key, ticket, last_event);
+        session.is_unknown = is_unknown;
+        Some(session)
     }
 
     /// Returns `true` if the client of a connection answers a ping.

@@ -29,14 +29,17 @@ use crate::cluster::{BoxFuture, BusError};
 use crate::engine::answers::{Answers, CopyLimits};
 use crate::engine::handled::{HandledMessage, HandledRecord};
 
-/// The longest wait for the store when a client connects: as long as messages wait for it.
+/// The longest wait for the store when a client connects: as long as messages wait for it. All clients of a lost node come back at
+/// the same time, and wait for each other.
 const STORE_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest wait for a node that has the connection of a session: it pings the client, and ends the connection.
 const HOLDER_WAIT: Duration = Duration::from_millis(1500);
 
-/// The time between two looks at the record meanwhile.
-const LOOK: Duration = Duration::from_millis(25);
+/// The time until the first look at the record meanwhile. Each further one is twice as long, up to the longest: all clients of a
+/// lost node look at the same time.
+const FIRST_LOOK: Duration = Duration::from_millis(25);
+const LONGEST_LOOK: Duration = Duration::from_millis(400);
 
 /// The longest name of a channel in a record. Names are checked when channels are joined.
 const MAX_NAME: usize = 4096;
@@ -73,6 +76,8 @@ pub(crate) struct SharedSessions {
 pub(crate) enum Found {
     /// Nothing, or nothing for this user.
     Nothing,
+    /// The store has not answered.
+    Unknown,
     /// The positions of its last connection, and the messages that were handled.
     Ticket(UserId, Positions, Vec<HandledMessage>),
     /// Its connection is alive on another node: the client is another one, with the same key.
@@ -150,9 +155,13 @@ impl SharedSessions {
     pub(crate) async fn take(&self, key: &str, user: Option<&UserId>, ttl: Duration) -> Found {
         let key = self.key(key);
         let mut claimed: Option<Record> = None;
-        let mut until = Instant::now();
+        let (mut until, mut look) = (Instant::now(), FIRST_LOOK);
         loop {
-            let taken = self.take_record(&key).await;
+            let answer = self.take_record(&key).await;
+            if answer.is_none() && claimed.is_none() {
+                return Found::Unknown;
+            }
+            let taken = answer.flatten();
             let record = taken.as_ref().and_then(|taken| serde_json::from_slice::<Record>(taken).ok());
             let holder = record.as_ref().and_then(Record::holder);
             match (record, holder) {
@@ -185,21 +194,23 @@ impl SharedSessions {
                 }
                 (None, _) => {}
             }
-            sleep(LOOK).await;
+            sleep(look).await;
+            look = (2 * look).min(LONGEST_LOOK);
         }
     }
 
-    /// Takes a record. A store that loses its connection is asked again.
-    async fn take_record(&self, key: &str) -> Option<Bytes> {
+    /// Takes a record; `None` if the store does not answer. A store that loses its connection is asked again. An answer that comes
+    /// too late is lost, and the record with it.
+    async fn take_record(&self, key: &str) -> Option<Option<Bytes>> {
         let deadline = Instant::now() + STORE_WAIT;
         loop {
             match timeout_at(deadline, self.records.take(key)).await {
-                Ok(Ok(taken)) => return taken,
-                Ok(Err(error)) if self.records.is_away() || Instant::now() + LOOK >= deadline => {
+                Ok(Ok(taken)) => return Some(taken),
+                Ok(Err(error)) if self.records.is_away() || Instant::now() + FIRST_LOOK >= deadline => {
                     tracing::debug!(target: "pondsocket::bus", %error, "cannot read a session");
                     return None;
                 }
-                Ok(Err(_)) => sleep(LOOK).await,
+                Ok(Err(_)) => sleep(FIRST_LOOK).await,
                 Err(_) => return None,
             }
         }
@@ -319,7 +330,7 @@ mod tests {
     fn proven(found: &Found) -> Option<u64> {
         match found {
             Found::Ticket(_, positions, _) => Some(positions[0].1.proven),
-            Found::Nothing | Found::Alive => None,
+            Found::Nothing | Found::Unknown | Found::Alive => None,
         }
     }
 

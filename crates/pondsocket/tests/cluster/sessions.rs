@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
-use pondsocket::{History, Options, Recovery, Server};
+use pondsocket::{GapReason, History, Options, Recovery, Server};
 use serde_json::json;
 use testkit::{BOB, EventPeer, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
 
@@ -147,6 +147,20 @@ async fn a_client_that_comes_while_the_store_is_away_for_a_moment_resumes() {
         assert_eq!(two.recovery(), resumed(1, 0), "slow: {is_slow}");
         assert_eq!(client.numbers(1).await, [3]);
     }
+}
+
+#[tokio::test]
+async fn a_client_whose_session_cannot_be_read_has_a_gap() {
+    let (_hub, one, two) = pair().await;
+    let _ada = two.member("ada").await;
+    let mut client = one.bob().await;
+    one.say(1..3);
+    assert_eq!(client.numbers(2).await, [1, 2]);
+    client.reset();
+    one.is_empty().await;
+    two.bus.delay_answers(Duration::from_secs(20));
+    let _client = two.bob().await;
+    assert_eq!(two.recovery(), Recovery::Gap(GapReason::Epoch));
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ impl Proof {
     pub fn sent_late(&mut self, position: Position) {
         if self.is_stopped
             && !self.has_lost
-            && let Some(progress) = self.progress_mut(position.epoch)
+            && let Some(Watched { progress, .. }) = self.watched_mut(position.epoch)
         {
             progress.sent = progress.sent.max(position.offset);
         }

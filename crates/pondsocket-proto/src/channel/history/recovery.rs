@@ -77,6 +77,12 @@ impl ResumeRequest {
             ResumeRequest { resume, sent: Some(sent), unproven, gap: None }
         })
     }
+
+    /// The request of a client whose session may have had a position which cannot be read any more: a gap, of which the client
+    /// itself is not told.
+    pub fn of_lost_session() -> ResumeRequest {
+        ResumeRequest { sent: Some(0), ..Resume::FromUnknown.into() }
+    }
 }
 
 impl From<Resume> for ResumeRequest {

@@ -57,6 +57,10 @@ pub struct Ring {
     pub(super) removed: Vec<(UserId, u64)>,
 }
 
+/// The part of the memory of texts that a full history has free: its messages are not all of the same size, and it grows by as much
+/// when they get larger.
+const SLACK: usize = 64;
+
 /// The most removed users that a history remembers. Over it the messages ahead of the earliest removal are forgotten with it.
 const MOST_REMOVED: usize = 256;
 
@@ -288,12 +292,15 @@ impl Ring {
         self.removed_for = reason;
     }
 
-    /// Reserves memory for a message. A full history takes as much as its limit, and not up to twice as much, which is how
-    /// a collection grows by itself.
+    /// Reserves memory for a message. A full history takes as much as its limit, or as its messages if they are limited by
+    /// their number, and not up to twice as much, which is how a collection grows by itself.
     fn make_room(&mut self, bytes: usize) {
         let needed = self.texts.len() + bytes;
         if needed > self.texts.capacity() {
-            let capacity = (2 * self.texts.capacity()).min(self.rules.bytes).max(needed);
+            // The texts of as many messages as are kept, if all are like those until now, and some more.
+            let all = needed.saturating_mul(self.rules.messages) / (self.entries.len() + 1);
+            let grown = (2 * self.texts.capacity()).min(all.saturating_add(all / SLACK)).max(needed + needed / SLACK);
+            let capacity = grown.min(self.rules.bytes).max(needed);
             self.texts.reserve_exact(capacity - self.texts.len());
         }
         if self.entries.len() == self.entries.capacity() {
@@ -540,6 +547,21 @@ mod tests {
         }
         assert_eq!([0, 1, 2, 9].map(|messages| ring.before_last(messages, 4)), [4, 3, 2, 1]);
         assert_eq!(ring.before_last(1, 2), 1);
+    }
+
+    #[test]
+    fn a_full_history_takes_little_more_than_its_messages() {
+        for messages in [100, 300, 1000] {
+            let (mut ring, mut texts) = (ring(messages, 1 << 20), 0);
+            for n in 0..3 * messages {
+                let text = vec![b'x'; 290 + n % 10];
+                texts += if n >= 2 * messages { text.len() } else { 0 };
+                ring.append(&text, POLICY, None, 0);
+            }
+            assert_eq!(ring.len(), messages);
+            let most = texts + 40 * messages;
+            assert!(ring.bytes() <= most, "{messages} messages take {} bytes, not {most}", ring.bytes());
+        }
     }
 
     #[test]

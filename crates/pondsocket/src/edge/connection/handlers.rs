@@ -21,6 +21,7 @@ use crate::context::{
 use crate::endpoint::Leave;
 use crate::engine::handle::ConnectionHandle;
 use crate::engine::live::Rules;
+use crate::engine::sessions::ConnectionSession;
 use crate::error::{Error, Result};
 use crate::failure::Around;
 use crate::handler::guard::{self, TimedOut};
@@ -178,6 +179,8 @@ impl Session {
         // The lobby of an open channel is that of the join that has opened it.
         let rules = live.as_ref().map_or(&lobby, |live| &live.lobby).resume_rules();
         let resume = ResumeRequest::choose(brought, last_event, known, epoch, rules);
+        let is_unknown = session.is_some_and(ConnectionSession::is_unknown);
+        let resume = resume.or_else(|| is_unknown.then(ResumeRequest::of_lost_session));
         let hold = live.and_then(|live| live.hold(self.handle.user(), resume));
         Ok(Some(Box::new(JoinHistory { resume, hold })))
     }
