@@ -95,15 +95,17 @@ impl Deadlines {
         }
     }
 
-    /// The due action. Of several the first one in the table.
-    pub(super) fn due(&self, situation: Situation<'_>, now: Instant) -> Option<Due> {
-        let mut table = self.table(situation).into_iter();
-        table.find_map(|(at, due)| at.is_some_and(|at| now >= at).then_some(due))
-    }
-
-    /// The next deadline.
-    pub(super) fn earliest(&self, situation: Situation<'_>) -> Option<Instant> {
-        self.table(situation).into_iter().filter_map(|(at, _)| at).min()
+    /// The due action, of several the first one in the table; the next deadline if there is none.
+    pub(super) fn next(&self, situation: Situation<'_>, now: Instant) -> Result<Option<Instant>, Due> {
+        let mut earliest: Option<Instant> = None;
+        for (at, due) in self.table(situation) {
+            let Some(at) = at else { continue };
+            if now >= at {
+                return Err(due);
+            }
+            earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+        }
+        Ok(earliest)
     }
 
     /// All deadlines. Those that end the connection come first, so that a dead connection is closed and not pinged.
@@ -142,12 +144,12 @@ mod tests {
     fn an_open_connection_is_pinged_before_it_counts_as_silent() {
         let (now, options) = (Instant::now(), Options::default());
         let mut deadlines = Deadlines::new(now);
-        assert_eq!(deadlines.earliest(situation(&options)), Some(now + options.ping_interval));
-        assert_eq!(deadlines.due(situation(&options), now + options.ping_interval), Some(Due::Ping));
+        assert_eq!(deadlines.next(situation(&options), now), Ok(Some(now + options.ping_interval)));
+        assert_eq!(deadlines.next(situation(&options), now + options.ping_interval), Err(Due::Ping));
         deadlines.pinged(now + options.pong_wait);
-        assert_eq!(deadlines.due(situation(&options), now + options.pong_wait), Some(Due::Silent));
+        assert_eq!(deadlines.next(situation(&options), now + options.pong_wait), Err(Due::Silent));
         let no_pongs = Situation { answers: false, ..situation(&options) };
-        assert_eq!(deadlines.due(no_pongs, now + options.pong_wait), None);
+        assert_eq!(deadlines.next(no_pongs, now + options.pong_wait).err(), None);
     }
 
     #[test]
@@ -157,10 +159,9 @@ mod tests {
         let at_end = now + options.write_wait;
         deadlines.set(Condition::QueueFull, true, now);
         deadlines.set(Condition::QueueFull, true, now + Duration::from_millis(1));
-        assert_eq!(deadlines.due(situation(&options), at_end), Some(Due::TooManyMessages));
+        assert_eq!(deadlines.next(situation(&options), at_end), Err(Due::TooManyMessages));
         deadlines.clear(Condition::QueueFull);
         deadlines.set(Condition::QueueFull, true, at_end);
-        assert_eq!(deadlines.due(situation(&options), at_end), None);
-        assert_eq!(deadlines.earliest(situation(&options)), Some(at_end + options.write_wait));
+        assert_eq!(deadlines.next(situation(&options), at_end), Ok(Some(at_end + options.write_wait)));
     }
 }

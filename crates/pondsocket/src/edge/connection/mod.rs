@@ -271,7 +271,7 @@ impl<T: Transport> ConnectionTask<T> {
         }
         let mut wrote = false;
         let flushed = loop {
-            let flushed = self.session.handle.poll_flush(cx, self.transport.as_writer(), &mut wrote);
+            let flushed = self.session.handle.poll_flush(cx, self.transport.as_writer(), now, &mut wrote);
             let Poll::Ready(Ok(Flushed::UpTo(hole))) = flushed else { break flushed };
             if !self.session.fill(&hole, cx, now) {
                 if let Some(io) = self.transport.as_writer() {
@@ -295,6 +295,7 @@ impl<T: Transport> ConnectionTask<T> {
                 true
             }
             Poll::Pending => {
+                self.handle().report_growth();
                 if wrote {
                     // Each byte that the peer takes starts the time anew.
                     self.deadlines.clear(Condition::Stalled);
@@ -348,8 +349,9 @@ impl<T: Transport> ConnectionTask<T> {
         self.deadlines.set(Condition::OutOfMemory, holds_much, now);
 
         let situation = Situation { options: &self.session.options, answers: T::ANSWERS, is_open, lag };
-        let Some(due) = self.deadlines.due(situation, now) else {
-            return self.deadlines.earliest(situation).into_iter().chain(self.session.next_deadline()).min();
+        let due = match self.deadlines.next(situation, now) {
+            Ok(next) => return next.into_iter().chain(self.session.next_deadline()).min(),
+            Err(due) => due,
         };
         match due {
             Due::Silent => self.time_out("no data received in time", CloseReason::Silent),
@@ -407,7 +409,7 @@ impl<T: Transport> Future for ConnectionTask<T> {
             // Removes the channels that have room again, so that the connection is read.
             me.session.changed.flush(cx);
             // Corked for the whole turn, so that all of its answers go out in one write.
-            me.handle().cork(cx.waker());
+            me.handle().cork(cx.waker(), now);
             // Before the read: finished handlers make room in the queues.
             me.session.poll_running(cx, now);
             let paused = me.read_all(cx, now);
