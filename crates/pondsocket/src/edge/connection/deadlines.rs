@@ -10,9 +10,11 @@ use crate::options::Options;
 /// The start of each condition that ends the connection if it lasts, and the last time of each repeated action.
 #[derive(Debug)]
 pub(super) struct Deadlines {
-    last_read: Instant,
-    last_ping: Instant,
-    last_heartbeat: Instant,
+    opened: Instant,
+    // The following are in nanoseconds since then, which are half of an `Instant`.
+    last_read: u64,
+    last_ping: u64,
+    last_heartbeat: u64,
     /// On the heap, and only while there is one: most connections never have any.
     conditions: Option<Box<[Option<Instant>; CONDITIONS]>>,
 }
@@ -63,20 +65,30 @@ pub(super) struct Situation<'a> {
 
 impl Deadlines {
     pub(super) fn new(now: Instant) -> Deadlines {
-        Deadlines { last_read: now, last_ping: now, last_heartbeat: now, conditions: None }
+        Deadlines { opened: now, last_read: 0, last_ping: 0, last_heartbeat: 0, conditions: None }
+    }
+
+    /// The time for which the connection has been open.
+    pub(super) fn lasted(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        // They fit for five centuries.
+        self.lasted(now).as_nanos() as u64
     }
 
     /// Notes that something was read, or that the connection is not read at all, so that its silence means nothing.
     pub(super) fn read(&mut self, now: Instant) {
-        self.last_read = now;
+        self.last_read = self.nanos(now);
     }
 
     pub(super) fn pinged(&mut self, now: Instant) {
-        self.last_ping = now;
+        self.last_ping = self.nanos(now);
     }
 
     pub(super) fn sent_heartbeat(&mut self, now: Instant) {
-        self.last_heartbeat = now;
+        self.last_heartbeat = self.nanos(now);
     }
 
     /// Notes whether a condition holds. Its time runs from the first call since which it has held.
@@ -110,20 +122,21 @@ impl Deadlines {
 
     /// All deadlines. Those that end the connection come first, so that a dead connection is closed and not pinged.
     fn table(&self, Situation { options, answers, is_open, lag }: Situation<'_>) -> [(Option<Instant>, Due); 8] {
+        let at = |nanos| self.opened + Duration::from_nanos(nanos);
         let after = |start: Option<Instant>, limit: Duration| start.map(|start| start + limit);
         // While channels wait for a peer, each byte that it takes starts the time anew: a busy channel must not end a peer
         // that is slow but reads. Once they do not wait any more, the time runs from the beginning.
         let over = self.since(Condition::OverBounds).zip(lag);
         let over = over.map(|(over, lag)| if lag.left_behind { over } else { over.max(lag.since) });
         [
-            (answers.then(|| self.last_read + options.pong_wait), Due::Silent),
+            (answers.then(|| at(self.last_read) + options.pong_wait), Due::Silent),
             (after(self.since(Condition::Stalled), options.write_wait), Due::Stalled),
             (after(self.since(Condition::Closing), options.write_wait), Due::Stalled),
             (after(over, options.send_timeout), Due::TooSlow),
             (after(self.since(Condition::QueueFull), options.write_wait), Due::TooManyMessages),
             (after(self.since(Condition::OutOfMemory), options.write_wait), Due::OutOfMemory),
-            (is_open.then(|| self.last_ping + options.ping_interval), Due::Ping),
-            (options.heartbeat.filter(|_| is_open).map(|interval| self.last_heartbeat + interval), Due::Heartbeat),
+            (is_open.then(|| at(self.last_ping) + options.ping_interval), Due::Ping),
+            (options.heartbeat.filter(|_| is_open).map(|interval| at(self.last_heartbeat) + interval), Due::Heartbeat),
         ]
     }
 
