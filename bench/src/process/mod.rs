@@ -5,7 +5,8 @@ mod redis;
 mod server;
 
 use std::ffi::OsStr;
-use std::process::{Child, Command};
+use std::fs;
+use std::process::{Child, Command, Stdio};
 
 pub(crate) use cpu::Cpu;
 pub(crate) use redis::Redis;
@@ -20,6 +21,17 @@ impl Drop for ChildProcess {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Gives the calling thread precedence over all others of its core. Returns `false` if the system does not allow it, which takes
+/// the capability `CAP_SYS_NICE`.
+pub(crate) fn take_precedence() -> bool {
+    // The link is `PID/task/TID`.
+    let Ok(thread) = fs::read_link("/proc/thread-self") else { return false };
+    let Some(thread) = thread.file_name() else { return false };
+    let mut command = Command::new("chrt");
+    command.args(["--fifo", "--pid", "1"]).arg(thread).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// A command that runs on `core` alone, if it is one.

@@ -30,24 +30,22 @@ impl Exported {
         Exported { endpoints: Handles::new(), handlers: Handles::new() }
     }
 
-    fn endpoint(&self, endpoint: &str, report: impl FnOnce(&EndpointHandles)) {
-        self.endpoints.with((), endpoint, || EndpointHandles::new(endpoint), report);
+    fn endpoint(&self, endpoint: &str) -> &EndpointHandles {
+        self.endpoints.get((), endpoint, || EndpointHandles::new(endpoint))
     }
 }
 
 impl Metrics for Exported {
     fn connection_opened(&self, connection: &ConnectionInfo<'_>) {
-        self.endpoint(connection.endpoint(), |endpoint| {
-            endpoint.opened.increment(1);
-            endpoint.connections.increment(1);
-        });
+        let handles = self.endpoint(connection.endpoint());
+        handles.opened.increment(1);
+        handles.connections.increment(1);
     }
 
     fn connection_closed(&self, connection: &ConnectionInfo<'_>, lasted: Duration, code: u16, reason: CloseReason) {
-        self.endpoint(connection.endpoint(), |endpoint| {
-            endpoint.connections.decrement(1);
-            endpoint.connection_seconds.record(lasted);
-        });
+        let handles = self.endpoint(connection.endpoint());
+        handles.connections.decrement(1);
+        handles.connection_seconds.record(lasted);
         let labels = [
             ("endpoint", connection.endpoint().to_owned()),
             ("reason", reason.to_string()),
@@ -67,21 +65,19 @@ impl Metrics for Exported {
     }
 
     fn message_received(&self, connection: &ConnectionInfo<'_>, _: &str, _: &str, bytes: usize) {
-        self.endpoint(connection.endpoint(), |endpoint| {
-            endpoint.received.increment(1);
-            endpoint.received_bytes.increment(bytes as u64);
-        });
+        let handles = self.endpoint(connection.endpoint());
+        handles.received.increment(1);
+        handles.received_bytes.increment(bytes as u64);
     }
 
     fn message_sent(&self, connection: &ConnectionInfo<'_>, messages: usize, bytes: usize) {
-        self.endpoint(connection.endpoint(), |endpoint| {
-            endpoint.sent.increment(messages as u64);
-            endpoint.sent_bytes.increment(bytes as u64);
-        });
+        let handles = self.endpoint(connection.endpoint());
+        handles.sent.increment(messages as u64);
+        handles.sent_bytes.increment(bytes as u64);
     }
 
     fn message_broadcast(&self, endpoint: &str, _: &str, _: &str, recipients: usize) {
-        self.endpoint(endpoint, |endpoint| endpoint.recipients.record(recipients as f64));
+        self.endpoint(endpoint).recipients.record(recipients as f64);
     }
 
     fn message_dropped(&self, connection: &ConnectionInfo<'_>, reason: DropReason, messages: usize) {
@@ -118,29 +114,29 @@ impl Metrics for Exported {
     }
 
     fn channel_joined(&self, connection: &ConnectionInfo<'_>, _: &str) {
-        self.endpoint(connection.endpoint(), |endpoint| {
-            endpoint.joins.increment(1);
-            endpoint.members.increment(1);
-        });
+        let handles = self.endpoint(connection.endpoint());
+        handles.joins.increment(1);
+        handles.members.increment(1);
     }
 
     fn channel_left(&self, endpoint: &str, _: &str, _: &str, reason: &str) {
         // `channel_left` is called once for each membership, like `channel_joined`, so the gauge returns to 0.
-        self.endpoint(endpoint, |endpoint| endpoint.members.decrement(1));
+        self.endpoint(endpoint).members.decrement(1);
         counter!(names::LEAVES, "endpoint" => endpoint.to_owned(), "reason" => reason.to_owned()).increment(1);
     }
 
     fn presence_grace(&self, endpoint: &str, _: &str, _: &str, event: GraceEvent) {
         // Each grace begins once and ends once, so the gauge returns to 0.
-        self.endpoint(endpoint, |endpoint| match event {
-            GraceEvent::Began => endpoint.ghosts.increment(1),
+        let handles = self.endpoint(endpoint);
+        match event {
+            GraceEvent::Began => handles.ghosts.increment(1),
             GraceEvent::Restored => {
                 // Its `channel_joined` was that of an earlier server.
-                endpoint.ghosts.increment(1);
-                endpoint.members.increment(1);
+                handles.ghosts.increment(1);
+                handles.members.increment(1);
             }
-            _ => endpoint.ghosts.decrement(1),
-        });
+            _ => handles.ghosts.decrement(1),
+        }
         counter!(names::GRACE, "endpoint" => endpoint.to_owned(), "event" => event.as_str()).increment(1);
     }
 
@@ -150,16 +146,16 @@ impl Metrics for Exported {
     }
 
     fn channel_created(&self, endpoint: &str, _: &str) {
-        self.endpoint(endpoint, |endpoint| endpoint.channels.increment(1));
+        self.endpoint(endpoint).channels.increment(1);
     }
 
     fn channel_destroyed(&self, endpoint: &str, _: &str) {
-        self.endpoint(endpoint, |endpoint| endpoint.channels.decrement(1));
+        self.endpoint(endpoint).channels.decrement(1);
     }
 
     fn handler_finished(&self, kind: HandlerKind, pattern: &str, took: Duration, code: Option<u16>) {
         let seconds = || histogram!(names::HANDLER_SECONDS, "kind" => kind.as_str(), "pattern" => pattern.to_owned());
-        self.handlers.with(kind, pattern, seconds, |seconds| seconds.record(took));
+        self.handlers.get(kind, pattern, seconds).record(took);
         if let Some(code) = code {
             let labels = [("kind", kind.to_string()), ("pattern", pattern.to_owned()), ("code", code.to_string())];
             counter!(names::HANDLER_FAILURES, &labels).increment(1);
@@ -167,11 +163,9 @@ impl Metrics for Exported {
     }
 
     fn queue_depth(&self, endpoint: &str, queue: Queue, depth: usize) {
-        self.endpoint(endpoint, |endpoint| {
-            if let Some(depths) = endpoint.queue(queue) {
-                depths.record(depth as f64);
-            }
-        });
+        if let Some(depths) = self.endpoint(endpoint).queue(queue) {
+            depths.record(depth as f64);
+        }
     }
 
     fn limit_reached(&self, endpoint: &str, limit: Limit) {

@@ -87,6 +87,8 @@ impl Literal for ClientText<'_> {
 
 /// Appends any message. `payload` is the text of a JSON object without line breaks.
 pub fn message(out: &mut Vec<u8>, action: Action, event: &str, channel: &str, request_id: &str, payload: &str) {
+    // Reserved at once: the buffer of the first message of a client is empty, and would grow with each part.
+    out.reserve(LITERALS + event.len() + channel.len() + request_id.len() + payload.len());
     begin(out, action, event, channel, request_id);
     out.extend_from_slice(payload.as_bytes());
     out.push(b'}');
@@ -94,6 +96,7 @@ pub fn message(out: &mut Vec<u8>, action: Action, event: &str, channel: &str, re
 
 /// The first message of a connection (docs/protocol.md, Connecting).
 pub fn connection(out: &mut Vec<u8>, connection_id: &str, request_id: &str) {
+    out.reserve(2 * LITERALS + request_id.len() + 2 * connection_id.len());
     begin(out, Action::Connect, "CONNECTION", GATEWAY, request_id);
     put(out, &[r#"{"connectionId":"#]);
     string(out, connection_id);
@@ -287,6 +290,9 @@ fn failure<T: Literal + ?Sized>(out: &mut Vec<u8>, event: &str, request_id: &T, 
     }
     put(out, &["}}"]);
 }
+
+/// The room for the parts of a message that are the same in all messages.
+const LITERALS: usize = 80;
 
 fn begin<C: Literal + ?Sized, I: Literal + ?Sized>(
     out: &mut Vec<u8>,

@@ -371,9 +371,9 @@ impl ConnectionHandle {
     }
 
     /// Corks the outbox while the connection's task works: frames are collected, and the task flushes them at its end.
-    pub(crate) fn cork(&self, waker: &Waker) {
+    pub(crate) fn cork(&self, waker: &Waker, now: Instant) {
         let mut outbox = self.outbox.lock();
-        outbox.cork();
+        outbox.cork(now);
         // A future may be polled with another waker each time, so the last one counts.
         if !outbox.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             outbox.waker = Some(waker.clone());
@@ -385,6 +385,17 @@ impl ConnectionHandle {
         self.outbox.lock().uncork();
     }
 
+    /// Reports the frames that were queued while the outbox was corked and that the client does not take at once.
+    pub(crate) fn report_growth(&self) {
+        if !self.observer.meter.is_on() {
+            return;
+        }
+        let depth = self.outbox.lock().take_growth();
+        if let Some(depth) = depth {
+            self.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Outbox, depth));
+        }
+    }
+
     /// The lag of the client, if its outbox is over its bounds.
     pub(crate) fn lag(&self) -> Option<Lag> {
         self.outbox.lock().lag(self.limits.bounds)
@@ -392,11 +403,13 @@ impl ConnectionHandle {
 
     /// Writes the queued frames: to the socket that the outbox holds, or to `io` if only the connection's task can write. If
     /// the body of a response takes them, wakes the body instead. Ready when nothing is queued; pending while the peer
-    /// accepts nothing. A hole at the front is for the caller to fill. `wrote` is set if the peer has accepted bytes.
+    /// accepts nothing. A hole at the front is for the caller to fill. `wrote` is set if the peer has accepted bytes. `now` is
+    /// the time at which the task was polled.
     pub(crate) fn poll_flush(
         &self,
         cx: &mut Context<'_>,
         mut io: Option<&mut dyn Io>,
+        now: Instant,
         wrote: &mut bool,
     ) -> Poll<io::Result<Flushed>> {
         loop {
@@ -434,7 +447,7 @@ impl ConnectionHandle {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            outbox.advance(written, self.limits.bounds, Instant::now());
+            outbox.advance(written, self.limits.bounds, now);
             *wrote = true;
             let deliveries = outbox.take_relieved(self.limits.bounds);
             self.report(&mut outbox);

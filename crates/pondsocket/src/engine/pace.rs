@@ -67,7 +67,8 @@ impl Credit {
     /// Notes that the connection has taken bytes of its queue.
     pub(crate) fn take(&mut self, bytes: usize, terms: PacingLimits, now: Instant) {
         self.left = self.left_at(now);
-        self.at = now;
+        // The queue may have begun to fill after `now`, which is the time at which the connection's task was polled.
+        self.at = self.at.max(now);
         self.earn(bytes, terms);
     }
 

@@ -26,8 +26,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub(crate) enum Socket {
     /// Plain TCP. The outbox holds the write half, so that deliveries can write.
     Tcp(OwnedReadHalf),
-    /// Anything else: read and written by the connection's task.
-    Io(Box<dyn Io>),
+    /// Anything else: read and written by the connection's task. In two boxes, because a wide pointer would need 8 more bytes
+    /// of every connection.
+    Io(Box<Box<dyn Io>>),
     /// Closed.
     None,
 }
@@ -39,13 +40,13 @@ impl Socket {
     }
 
     pub(crate) fn io(stream: Box<dyn Io>) -> (Socket, Writer) {
-        (Socket::Io(stream), Writer::Task)
+        (Socket::Io(Box::new(stream)), Writer::Task)
     }
 
     /// The stream, if the connection's task and not the outbox writes to it.
     pub(crate) fn as_writer(&mut self) -> Option<&mut dyn Io> {
         match self {
-            Socket::Io(io) => Some(&mut **io),
+            Socket::Io(io) => Some(&mut ***io),
             _ => None,
         }
     }
@@ -53,7 +54,7 @@ impl Socket {
     /// Shuts down the side of the server. For TCP the outbox does it, by dropping the write half.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Socket::Io(io) => Pin::new(io).poll_shutdown(cx),
+            Socket::Io(io) => Pin::new(&mut **io).poll_shutdown(cx),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -63,7 +64,7 @@ impl Socket {
         let mut buffer = ReadBuf::new(buffer);
         match self {
             Socket::Tcp(read) => ready!(Pin::new(read).poll_read(cx, &mut buffer))?,
-            Socket::Io(io) => ready!(Pin::new(io).poll_read(cx, &mut buffer))?,
+            Socket::Io(io) => ready!(Pin::new(&mut **io).poll_read(cx, &mut buffer))?,
             Socket::None => {}
         }
         Poll::Ready(Ok(buffer.filled().len()))

@@ -1,6 +1,7 @@
 //! Deadlines as data: one table for a whole `PondSocket`, and one task that wakes the owners of expired deadlines.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -12,7 +13,10 @@ use crate::engine::sync::Mutex;
 
 /// Deadlines that lie closer together than this are served by one wake-up: with many connections the timer's task would
 /// run all the time otherwise, and no deadline of a connection is that exact.
-const GRAIN: Duration = Duration::from_millis(10);
+const GRAIN: Duration = Duration::from_nanos(GRAIN_NANOS);
+
+const GRAINS_PER_SECOND: u64 = 100;
+const GRAIN_NANOS: u64 = 1_000_000_000 / GRAINS_PER_SECOND;
 
 /// All deadlines, by time. A connection has at most one entry, the earliest of its deadlines. When it is woken it checks all
 /// of them, and arms the timer anew.
@@ -61,38 +65,40 @@ impl Drop for Alarm {
 
 /// The next time at which the timer wakes a task, if one is set.
 #[derive(Debug, Default)]
-pub(crate) struct WakeUp(Option<(Instant, Key)>);
+pub(crate) struct WakeUp(Option<Key>);
 
 impl WakeUp {
     /// Makes sure that the task is woken at `deadline`. One that is set already and comes earlier is kept: setting it anew
     /// at each change would cost more than waking for nothing now and then.
     pub(crate) fn set(&mut self, timer: &Timer, cx: &Context<'_>, now: Instant, deadline: Instant) {
         match self.0 {
-            Some((at, _)) if at <= deadline && at > now => return,
-            Some((_, key)) => timer.disarm(key),
+            Some(key) if key.grains <= timer.grains(deadline) && key.grains > timer.passed(now) => return,
+            Some(key) => timer.disarm(key),
             None => {}
         }
-        self.0 = Some((deadline, timer.arm(deadline, cx.waker().clone())));
+        self.0 = Some(timer.arm(deadline, cx.waker().clone()));
     }
 
     pub(crate) fn clear(&mut self, timer: &Timer) {
-        if let Some((_, key)) = self.0.take() {
+        if let Some(key) = self.0.take() {
             timer.disarm(key);
         }
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct DeadlineTable {
     by_time: BTreeMap<Key, Waker>,
-    next: u64,
+    next: NonZeroU64,
 }
 
 /// The key of an armed deadline, with which it is disarmed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(crate) struct Key {
+    /// The time at which the timer wakes the task, in grains from its start.
     grains: u64,
-    number: u64,
+    /// Never 0, so that an optional key takes no more memory: every connection has one.
+    number: NonZeroU64,
 }
 
 impl Timer {
@@ -100,7 +106,7 @@ impl Timer {
     pub(crate) fn start() -> Arc<Timer> {
         let timer = Arc::new(Timer {
             start: Instant::now(),
-            table: Mutex::new(DeadlineTable::default()),
+            table: Mutex::new(DeadlineTable { by_time: BTreeMap::new(), next: NonZeroU64::MIN }),
             earlier: Notify::new(),
         });
         tokio::spawn(run(Arc::downgrade(&timer)));
@@ -112,14 +118,25 @@ impl Timer {
         now.saturating_duration_since(self.start).as_millis() as u32
     }
 
+    /// The grain at which a task with this deadline is woken. Rounded up: a task that is woken before its deadline would find
+    /// nothing due, and arm it again.
+    fn grains(&self, deadline: Instant) -> u64 {
+        let since = deadline.saturating_duration_since(self.start);
+        since.as_secs() * GRAINS_PER_SECOND + u64::from(since.subsec_nanos()).div_ceil(GRAIN_NANOS)
+    }
+
+    /// The last grain that has passed.
+    fn passed(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.start);
+        since.as_secs() * GRAINS_PER_SECOND + u64::from(since.subsec_nanos()) / GRAIN_NANOS
+    }
+
     /// Wakes `waker` at `deadline`, or up to one grain later.
     pub(crate) fn arm(&self, deadline: Instant, waker: Waker) -> Key {
-        let since = deadline.saturating_duration_since(self.start);
-        // Rounded up: a task that is woken before its deadline would find nothing due, and arm it again.
-        let grains = since.as_nanos().div_ceil(GRAIN.as_nanos()) as u64;
+        let grains = self.grains(deadline);
         let mut table = self.table.lock();
-        table.next += 1;
         let key = Key { grains, number: table.next };
+        table.next = table.next.saturating_add(1);
         let is_first = table.by_time.first_key_value().is_none_or(|(first, _)| grains < first.grains);
         table.by_time.insert(key, waker);
         drop(table);
@@ -143,8 +160,7 @@ impl Timer {
     }
 
     fn take_due(&self, now: Instant) -> Vec<Waker> {
-        let due = now.saturating_duration_since(self.start).as_nanos() / GRAIN.as_nanos();
-        let after = Key { grains: due as u64 + 1, number: 0 };
+        let after = Key { grains: self.passed(now) + 1, number: NonZeroU64::MIN };
         let mut table = self.table.lock();
         let later = table.by_time.split_off(&after);
         std::mem::replace(&mut table.by_time, later).into_values().collect()

@@ -2,6 +2,7 @@
 //! messages to clients, in channels and outboxes. Holders report in steps, not for each message, so that the one
 //! counter is not contended by all connections.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -43,7 +44,7 @@ pub(crate) struct Memory {
 /// The tasks that wait until less is used. A round ends when all of them are woken.
 #[derive(Debug)]
 struct Waiting {
-    round: u64,
+    round: NonZeroU64,
     wakers: Vec<Waker>,
     /// The pressure that was logged last.
     logged: Pressure,
@@ -51,7 +52,7 @@ struct Waiting {
 
 /// The round in which a task has begun to wait, so that a task that is polled several times is in the list only once.
 #[derive(Debug, Default)]
-pub(crate) struct MemoryWait(Option<u64>);
+pub(crate) struct MemoryWait(Option<NonZeroU64>);
 
 impl Default for Memory {
     fn default() -> Memory {
@@ -61,7 +62,7 @@ impl Default for Memory {
 
 impl Memory {
     pub(crate) fn new(limit: usize) -> Memory {
-        let waiting = Mutex::new(Waiting { round: 0, wakers: Vec::new(), logged: Pressure::None });
+        let waiting = Mutex::new(Waiting { round: NonZeroU64::MIN, wakers: Vec::new(), logged: Pressure::None });
         let (used, refused) = (AtomicUsize::new(0), AtomicU64::new(0));
         Memory { limit, used, refused, waiting, runtime: Arc::default() }
     }
@@ -127,7 +128,7 @@ impl Memory {
         let mut waiting = self.waiting.lock();
         let before = std::mem::replace(&mut waiting.logged, pressure);
         let wakers = if pressure == Pressure::Full { Vec::new() } else { std::mem::take(&mut waiting.wakers) };
-        waiting.round += u64::from(!wakers.is_empty());
+        waiting.round = waiting.round.saturating_add(u64::from(!wakers.is_empty()));
         drop(waiting);
         match pressure {
             Pressure::None if before > pressure => {

@@ -186,14 +186,15 @@ async fn serve_layers(mut stream: SocketStream, accepted: &mut AcceptedSocket, s
     }
     #[cfg(feature = "tls")]
     if let Some(tls) = server.options.tls.as_ref().filter(|_| !accepted.settings.plain) {
+        // The futures are boxed, so that sockets without TLS have no room for them.
         let handshake = tokio::select! {
-            handshake = tls.accept(stream, server.options.read_timeout) => handshake,
+            handshake = Box::pin(tls.accept(stream, server.options.read_timeout)) => handshake,
             () = server.closing() => return,
         };
         return match handshake {
             Ok(stream) => {
                 accepted.has_certificate = stream.has_client_certificate();
-                http::serve(stream, accepted, server).await;
+                Box::pin(http::serve(stream, accepted, server)).await;
             }
             Err(error) => {
                 tracing::debug!(target: "pondsocket::server", peer = %accepted.peer, %error, "TLS handshake failed");

@@ -10,9 +10,11 @@ use crate::options::Options;
 /// The start of each condition that ends the connection if it lasts, and the last time of each repeated action.
 #[derive(Debug)]
 pub(super) struct Deadlines {
-    last_read: Instant,
-    last_ping: Instant,
-    last_heartbeat: Instant,
+    opened: Instant,
+    // The following are in nanoseconds since then, which are half of an `Instant`.
+    last_read: u64,
+    last_ping: u64,
+    last_heartbeat: u64,
     /// On the heap, and only while there is one: most connections never have any.
     conditions: Option<Box<[Option<Instant>; CONDITIONS]>>,
 }
@@ -63,20 +65,30 @@ pub(super) struct Situation<'a> {
 
 impl Deadlines {
     pub(super) fn new(now: Instant) -> Deadlines {
-        Deadlines { last_read: now, last_ping: now, last_heartbeat: now, conditions: None }
+        Deadlines { opened: now, last_read: 0, last_ping: 0, last_heartbeat: 0, conditions: None }
+    }
+
+    /// The time for which the connection has been open.
+    pub(super) fn lasted(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        // They fit for five centuries.
+        self.lasted(now).as_nanos() as u64
     }
 
     /// Notes that something was read, or that the connection is not read at all, so that its silence means nothing.
     pub(super) fn read(&mut self, now: Instant) {
-        self.last_read = now;
+        self.last_read = self.nanos(now);
     }
 
     pub(super) fn pinged(&mut self, now: Instant) {
-        self.last_ping = now;
+        self.last_ping = self.nanos(now);
     }
 
     pub(super) fn sent_heartbeat(&mut self, now: Instant) {
-        self.last_heartbeat = now;
+        self.last_heartbeat = self.nanos(now);
     }
 
     /// Notes whether a condition holds. Its time runs from the first call since which it has held.
@@ -95,33 +107,36 @@ impl Deadlines {
         }
     }
 
-    /// The due action. Of several the first one in the table.
-    pub(super) fn due(&self, situation: Situation<'_>, now: Instant) -> Option<Due> {
-        let mut table = self.table(situation).into_iter();
-        table.find_map(|(at, due)| at.is_some_and(|at| now >= at).then_some(due))
-    }
-
-    /// The next deadline.
-    pub(super) fn earliest(&self, situation: Situation<'_>) -> Option<Instant> {
-        self.table(situation).into_iter().filter_map(|(at, _)| at).min()
+    /// The due action, of several the first one in the table; the next deadline if there is none.
+    pub(super) fn next(&self, situation: Situation<'_>, now: Instant) -> Result<Option<Instant>, Due> {
+        let mut earliest: Option<Instant> = None;
+        for (at, due) in self.table(situation) {
+            let Some(at) = at else { continue };
+            if now >= at {
+                return Err(due);
+            }
+            earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+        }
+        Ok(earliest)
     }
 
     /// All deadlines. Those that end the connection come first, so that a dead connection is closed and not pinged.
     fn table(&self, Situation { options, answers, is_open, lag }: Situation<'_>) -> [(Option<Instant>, Due); 8] {
+        let at = |nanos| self.opened + Duration::from_nanos(nanos);
         let after = |start: Option<Instant>, limit: Duration| start.map(|start| start + limit);
         // While channels wait for a peer, each byte that it takes starts the time anew: a busy channel must not end a peer
         // that is slow but reads. Once they do not wait any more, the time runs from the beginning.
         let over = self.since(Condition::OverBounds).zip(lag);
         let over = over.map(|(over, lag)| if lag.left_behind { over } else { over.max(lag.since) });
         [
-            (answers.then(|| self.last_read + options.pong_wait), Due::Silent),
+            (answers.then(|| at(self.last_read) + options.pong_wait), Due::Silent),
             (after(self.since(Condition::Stalled), options.write_wait), Due::Stalled),
             (after(self.since(Condition::Closing), options.write_wait), Due::Stalled),
             (after(over, options.send_timeout), Due::TooSlow),
             (after(self.since(Condition::QueueFull), options.write_wait), Due::TooManyMessages),
             (after(self.since(Condition::OutOfMemory), options.write_wait), Due::OutOfMemory),
-            (is_open.then(|| self.last_ping + options.ping_interval), Due::Ping),
-            (options.heartbeat.filter(|_| is_open).map(|interval| self.last_heartbeat + interval), Due::Heartbeat),
+            (is_open.then(|| at(self.last_ping) + options.ping_interval), Due::Ping),
+            (options.heartbeat.filter(|_| is_open).map(|interval| at(self.last_heartbeat) + interval), Due::Heartbeat),
         ]
     }
 
@@ -142,12 +157,12 @@ mod tests {
     fn an_open_connection_is_pinged_before_it_counts_as_silent() {
         let (now, options) = (Instant::now(), Options::default());
         let mut deadlines = Deadlines::new(now);
-        assert_eq!(deadlines.earliest(situation(&options)), Some(now + options.ping_interval));
-        assert_eq!(deadlines.due(situation(&options), now + options.ping_interval), Some(Due::Ping));
+        assert_eq!(deadlines.next(situation(&options), now), Ok(Some(now + options.ping_interval)));
+        assert_eq!(deadlines.next(situation(&options), now + options.ping_interval), Err(Due::Ping));
         deadlines.pinged(now + options.pong_wait);
-        assert_eq!(deadlines.due(situation(&options), now + options.pong_wait), Some(Due::Silent));
+        assert_eq!(deadlines.next(situation(&options), now + options.pong_wait), Err(Due::Silent));
         let no_pongs = Situation { answers: false, ..situation(&options) };
-        assert_eq!(deadlines.due(no_pongs, now + options.pong_wait), None);
+        assert_eq!(deadlines.next(no_pongs, now + options.pong_wait).err(), None);
     }
 
     #[test]
@@ -157,10 +172,9 @@ mod tests {
         let at_end = now + options.write_wait;
         deadlines.set(Condition::QueueFull, true, now);
         deadlines.set(Condition::QueueFull, true, now + Duration::from_millis(1));
-        assert_eq!(deadlines.due(situation(&options), at_end), Some(Due::TooManyMessages));
+        assert_eq!(deadlines.next(situation(&options), at_end), Err(Due::TooManyMessages));
         deadlines.clear(Condition::QueueFull);
         deadlines.set(Condition::QueueFull, true, at_end);
-        assert_eq!(deadlines.due(situation(&options), at_end), None);
-        assert_eq!(deadlines.earliest(situation(&options)), Some(at_end + options.write_wait));
+        assert_eq!(deadlines.next(situation(&options), at_end), Ok(Some(at_end + options.write_wait)));
     }
 }

@@ -244,18 +244,14 @@ impl Session {
     /// Polls all running handlers, and cancels those whose deadline has passed.
     pub(super) fn poll_running(&mut self, cx: &mut Context<'_>, now: Instant) {
         let mut at = 0;
-        while at < self.running.len() {
-            let RunningHandler { subscription, deadline, bytes, task } = self.running.swap_remove(at);
+        while let Some(RunningHandler { subscription, deadline, bytes, task }) = self.running.take(at) {
             match self.advance(subscription, task, cx) {
                 Some(task) if now < task.kind.deadline().unwrap_or(deadline) => {
                     let deadline = task.kind.deadline().unwrap_or(deadline);
-                    self.running.push(RunningHandler { subscription, deadline, bytes, task });
-                    let last = self.running.len() - 1;
-                    self.running.swap(at, last);
+                    self.running.put_back(at, RunningHandler { subscription, deadline, bytes, task });
                     at += 1;
                 }
                 late => {
-                    self.handled_bytes -= bytes;
                     if let Some(task) = late {
                         self.expire(subscription, task);
                     }
@@ -268,6 +264,7 @@ impl Session {
         {
             self.run_requests(subscription, None, cx);
         }
+        self.running.free_if_empty();
     }
 
     /// Polls a handler once. Returns it if it is pending; otherwise carries out its decision.

@@ -94,7 +94,6 @@ pub(crate) struct ConnectionTask<T: Transport> {
     session: Session,
     /// A copy, refreshed by [`observe`](Self::observe).
     state: ConnectionState,
-    opened: Instant,
     deadlines: Deadlines,
     wake_up: WakeUp,
     /// The reported memory, without that of the outbox.
@@ -141,7 +140,6 @@ impl<T: Transport> ConnectionTask<T> {
             transport,
             state: handle.state(),
             session: Session::new(endpoint, handle, settings),
-            opened: now,
             deadlines: Deadlines::new(now),
             wake_up: WakeUp::default(),
             account: Account::default(),
@@ -253,7 +251,8 @@ impl<T: Transport> ConnectionTask<T> {
     }
 
     fn report_closed(&self, Closure { code, text, reason }: &Closure) {
-        let (common, handle, lasted) = (&self.session.endpoint.common, self.handle(), self.opened.elapsed());
+        let (common, handle, lasted) =
+            (&self.session.endpoint.common, self.handle(), self.deadlines.lasted(Instant::now()));
         let (connection, user, text) = (handle.id(), handle.user(), &**text);
         tracing::debug!(target: "pondsocket::connection", %connection, %user, code, %reason, text, ?lasted, "closed");
         if *reason == CloseReason::Lost {
@@ -271,7 +270,7 @@ impl<T: Transport> ConnectionTask<T> {
         }
         let mut wrote = false;
         let flushed = loop {
-            let flushed = self.session.handle.poll_flush(cx, self.transport.as_writer(), &mut wrote);
+            let flushed = self.session.handle.poll_flush(cx, self.transport.as_writer(), now, &mut wrote);
             let Poll::Ready(Ok(Flushed::UpTo(hole))) = flushed else { break flushed };
             if !self.session.fill(&hole, cx, now) {
                 if let Some(io) = self.transport.as_writer() {
@@ -295,6 +294,7 @@ impl<T: Transport> ConnectionTask<T> {
                 true
             }
             Poll::Pending => {
+                self.handle().report_growth();
                 if wrote {
                     // Each byte that the peer takes starts the time anew.
                     self.deadlines.clear(Condition::Stalled);
@@ -348,8 +348,9 @@ impl<T: Transport> ConnectionTask<T> {
         self.deadlines.set(Condition::OutOfMemory, holds_much, now);
 
         let situation = Situation { options: &self.session.options, answers: T::ANSWERS, is_open, lag };
-        let Some(due) = self.deadlines.due(situation, now) else {
-            return self.deadlines.earliest(situation).into_iter().chain(self.session.next_deadline()).min();
+        let due = match self.deadlines.next(situation, now) {
+            Ok(next) => return next.into_iter().chain(self.session.next_deadline()).min(),
+            Err(due) => due,
         };
         match due {
             Due::Silent => self.time_out("no data received in time", CloseReason::Silent),
@@ -407,7 +408,7 @@ impl<T: Transport> Future for ConnectionTask<T> {
             // Removes the channels that have room again, so that the connection is read.
             me.session.changed.flush(cx);
             // Corked for the whole turn, so that all of its answers go out in one write.
-            me.handle().cork(cx.waker());
+            me.handle().cork(cx.waker(), now);
             // Before the read: finished handlers make room in the queues.
             me.session.poll_running(cx, now);
             let paused = me.read_all(cx, now);
@@ -486,6 +487,12 @@ mod tests {
     use crate::engine::pace::PacingLimits;
     use crate::engine::socket::Socket;
     use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
+
+    /// Every idle connection has one. The runtime adds 104 bytes and takes memory in steps of 128: this is the size of a step.
+    #[test]
+    fn a_connection_takes_three_steps_of_memory_for_its_task() {
+        assert!(size_of::<ConnectionTask<WebSocketTransport>>() <= 3 * 128 - 104);
+    }
 
     #[derive(Default)]
     struct WakeCounter(AtomicUsize);

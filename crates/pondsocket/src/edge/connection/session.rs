@@ -11,7 +11,7 @@ use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
 
-use super::running::{PendingGap, RunningHandler, TaskKind};
+use super::running::{PendingGap, RunningHandler, RunningHandlers, TaskKind};
 use super::subscription::{Backlog, EndedMembership, QueuedRequests, Request, SubscriptionId, Subscriptions};
 use crate::context::{ChannelMembership, EventMessage};
 use crate::endpoint::{EndpointInner, EndpointSettings};
@@ -31,15 +31,14 @@ pub(crate) struct Session {
     pub(super) options: Arc<EndpointSettings>,
     rates: Option<Box<Rates>>,
     pub(super) subscriptions: Subscriptions,
-    pub(super) running: Vec<RunningHandler>,
+    pub(super) running: RunningHandlers,
     /// The channels whose requests wait because too many handlers run.
     #[expect(clippy::box_collection, reason = "8 bytes of each idle connection in place of 32")]
     waiting_for_handler: Option<Box<VecDeque<SubscriptionId>>>,
-    waiting: QueuedRequests,
+    /// `None` while no request is queued.
+    waiting: Option<Box<QueuedRequests>>,
     /// The channels that were changed since the connection's task last flushed, and those over their soft limit.
     pub(super) changed: ChangedChannels<LobbyInner>,
-    /// The number of bytes of messages whose handlers run.
-    pub(super) handled_bytes: usize,
     /// The limit for which reading is paused.
     paused: Option<ReadPause>,
     /// The gap at the front of the outbox. Boxed, because hardly any connection ever has one.
@@ -74,11 +73,10 @@ impl Session {
             rates: Rates::new(&options, Instant::now()),
             options,
             subscriptions: Subscriptions::default(),
-            running: Vec::new(),
+            running: RunningHandlers::default(),
             waiting_for_handler: None,
-            waiting: QueuedRequests::default(),
+            waiting: None,
             changed: ChangedChannels::default(),
-            handled_bytes: 0,
             paused: None,
             gap: None,
             progressed: false,
@@ -93,7 +91,7 @@ impl Session {
 
     /// The limit for which the connection must not be read now; `None` if it may be read.
     pub(crate) fn pause(&self) -> Option<ReadPause> {
-        let QueuedRequests { messages, bytes, joins } = self.waiting;
+        let QueuedRequests { messages, bytes, joins } = self.queued();
         if messages >= self.options.receive_channel_buffer {
             return Some(ReadPause::Messages);
         }
@@ -103,6 +101,10 @@ impl Session {
         // Checked first, so that the handlers of most connections need not be counted.
         let most = self.options.max_pending_joins;
         (joins + self.running.len() >= most && joins + self.undecided_joins() >= most).then_some(ReadPause::Joins)
+    }
+
+    fn queued(&self) -> QueuedRequests {
+        self.waiting.as_deref().copied().unwrap_or_default()
     }
 
     /// Notes whether reading pauses; each pause is counted once.
@@ -120,12 +122,12 @@ impl Session {
 
     /// Returns whether requests are queued.
     pub(super) fn is_waiting(&self) -> bool {
-        self.waiting.messages > 0
+        self.queued().messages > 0
     }
 
     /// The number of bytes of messages that are not handled yet.
     pub(super) fn held_bytes(&self) -> usize {
-        self.waiting.bytes + self.handled_bytes
+        self.queued().bytes + self.running.iter().map(|handler| handler.bytes).sum::<usize>()
     }
 
     /// Returns whether the client must not be read: its outbox, or the queue of a channel that it publishes into, is over
@@ -276,16 +278,16 @@ impl Session {
         let has_enough = self.is_at_handler_limit();
         let Some(subscription) = self.subscriptions.get_mut(id) else { return };
         if let Some(backlog) = &mut subscription.backlog {
-            self.waiting.add(&request);
+            self.waiting.get_or_insert_default().add(&request);
             backlog.queue.push_back(request);
         } else if has_enough {
-            self.waiting.add(&request);
+            self.waiting.get_or_insert_default().add(&request);
             subscription.backlog = Some(Box::new(Backlog { queue: VecDeque::from([request]), ended: None }));
             self.waiting_for_handler.get_or_insert_default().push_back(id);
         } else {
             return self.run_requests(id, Some(request), cx);
         }
-        let waiting = self.waiting.messages;
+        let waiting = self.queued().messages;
         self.endpoint.observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Receive, waiting));
     }
 
@@ -305,7 +307,6 @@ impl Session {
                 if let Some(subscription) = self.subscriptions.get_mut(id) {
                     subscription.backlog.get_or_insert_default();
                 }
-                self.handled_bytes += bytes;
                 self.running.push(RunningHandler { subscription: id, deadline, bytes, task });
                 return;
             }
@@ -333,7 +334,12 @@ impl Session {
 
     fn next_request(&mut self, id: SubscriptionId) -> Option<Request> {
         let request = self.subscriptions.get_mut(id)?.backlog.as_mut()?.queue.pop_front()?;
-        self.waiting.remove(&request);
+        if let Some(waiting) = &mut self.waiting {
+            waiting.remove(&request);
+        }
+        if self.queued().messages == 0 {
+            self.waiting = None;
+        }
         self.progressed = true;
         Some(request)
     }
@@ -376,15 +382,17 @@ impl Session {
         self.handle.with_proof(Proof::stop);
         let mut positions = Vec::new();
         self.running.retain(|handler| !handler.task.kind.is_join());
-        self.handled_bytes = self.running.iter().map(|handler| handler.bytes).sum();
-        self.waiting = QueuedRequests::default();
+        self.waiting = None;
         let awaits_flush_markers = self.handle.state().awaits_flush_markers();
         let may_come_back = self.handle.may_come_back(self.is_lost);
         for (id, subscription) in self.subscriptions.iter_mut() {
             let membership = subscription.membership.take();
             let kept = subscription.keep_accepted(membership.is_some());
-            self.waiting.messages += kept.messages;
-            self.waiting.bytes += kept.bytes;
+            if kept.messages > 0 {
+                let waiting = self.waiting.get_or_insert_default();
+                waiting.messages += kept.messages;
+                waiting.bytes += kept.bytes;
+            }
             let Some(membership) = membership else { continue };
             let handle = &self.handle;
             let grace = if may_come_back { membership.live.begin_grace() } else { None };
@@ -424,7 +432,7 @@ impl Session {
             if is_ghost {
                 self.endpoint.note_grace(membership.live.name.as_str(), handle.user().as_str(), GraceEvent::Began);
             }
-            for handler in &self.running {
+            for handler in self.running.iter() {
                 if let TaskKind::Event { call, .. } = &handler.task.kind
                     && handler.subscription == id
                 {
@@ -436,7 +444,7 @@ impl Session {
             subscription.backlog.get_or_insert_default().ended = Some(ended);
         }
         // Also the contexts of handlers whose membership had ended before.
-        for handler in &self.running {
+        for handler in self.running.iter() {
             if let TaskKind::Event { call, .. } = &handler.task.kind {
                 call.depart(None);
             }
@@ -465,13 +473,13 @@ impl Session {
     pub(super) fn abandon(&mut self) -> usize {
         self.depart();
         let running = self.running.len();
-        for handler in self.running.drain(..) {
+        for handler in self.running.take_all() {
             if let TaskKind::Event { call, .. } = &handler.task.kind {
                 call.cancel_answers();
             }
         }
         self.waiting_for_handler = None;
-        (self.waiting, self.handled_bytes) = (QueuedRequests::default(), 0);
+        self.waiting = None;
         running
     }
 }

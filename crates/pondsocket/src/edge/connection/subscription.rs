@@ -22,7 +22,8 @@ pub(super) struct SubscriptionId(u32);
 /// The channels of one connection. A request looks its subscription up by the channel's name once, and by its index later.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    places: Vec<Option<Subscription>>,
+    /// Not a vector, because the free places are its capacity already.
+    places: Box<[Option<Subscription>]>,
     /// `None` up to [`COMPARED`] subscriptions. The hash has a random key, because clients choose the names.
     #[expect(clippy::box_collection, reason = "8 bytes of each idle connection in place of 48")]
     by_name: Option<Box<HashMap<ChannelName, SubscriptionId>>>,
@@ -44,23 +45,27 @@ impl Subscriptions {
         if let Some(known) = self.find(name.as_str()) {
             return known;
         }
-        let free = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
-            if self.places.is_empty() {
-                // Most connections are in one channel, and a vector begins with four places.
-                self.places.reserve_exact(1);
-            }
-            self.places.push(None);
-            self.places.len() - 1
-        });
+        let free = self.places.iter().position(Option::is_none).unwrap_or_else(|| self.add_places());
         // A connection is in fewer channels than a `u32` counts: `max_channels_per_connection`.
         let id = SubscriptionId(free as u32);
         self.places[free] = Some(Subscription { name: name.clone(), membership: None, resumes: false, backlog: None });
         if let Some(by_name) = &mut self.by_name {
             by_name.insert(name.clone(), id);
-        } else if self.places.len() > COMPARED {
+        } else if self.len() > COMPARED {
             self.by_name = Some(Box::new(self.iter().map(|(id, known)| (known.name.clone(), id)).collect()));
         }
         id
+    }
+
+    /// Doubles the number of places, of which there is one at first: most connections are in one channel. Returns the first free
+    /// one.
+    fn add_places(&mut self) -> usize {
+        let known = self.places.len();
+        let mut places = std::mem::take(&mut self.places).into_vec();
+        places.reserve_exact(known.max(1));
+        places.resize_with(known + known.max(1), || None);
+        self.places = places.into_boxed_slice();
+        known
     }
 
     pub(super) fn get(&self, id: SubscriptionId) -> Option<&Subscription> {
@@ -89,11 +94,11 @@ impl Subscriptions {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SubscriptionId, &Subscription)> {
-        (0..).map(SubscriptionId).zip(&self.places).filter_map(|(id, place)| Some((id, place.as_ref()?)))
+        (0..).map(SubscriptionId).zip(self.places.iter()).filter_map(|(id, place)| Some((id, place.as_ref()?)))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (SubscriptionId, &mut Subscription)> {
-        (0..).map(SubscriptionId).zip(&mut self.places).filter_map(|(id, place)| Some((id, place.as_mut()?)))
+        (0..).map(SubscriptionId).zip(self.places.iter_mut()).filter_map(|(id, place)| Some((id, place.as_mut()?)))
     }
 }
 

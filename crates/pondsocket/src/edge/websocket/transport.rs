@@ -15,8 +15,6 @@ use crate::metrics::{CloseReason, Limit};
 pub(crate) struct WebSocketTransport {
     socket: Socket,
     decoder: Decoder,
-    /// Bytes that had been read before the connection was handed over.
-    first: Option<Box<[u8]>>,
     /// True if the peer's close frame was received.
     peer_closed: bool,
     /// True if the peer broke the protocol. Later bytes are dropped unread.
@@ -25,9 +23,12 @@ pub(crate) struct WebSocketTransport {
 
 impl WebSocketTransport {
     /// `first` are bytes that had been read before the connection was handed over.
-    pub(crate) fn new(socket: Socket, first: Vec<u8>, decoder: Decoder) -> WebSocketTransport {
-        let first = (!first.is_empty()).then(|| first.into_boxed_slice());
-        WebSocketTransport { socket, decoder, first, peer_closed: false, broken: false }
+    pub(crate) fn new(socket: Socket, mut first: Vec<u8>, mut decoder: Decoder) -> WebSocketTransport {
+        if !first.is_empty() {
+            // Fed without a look at the events: the decoder keeps the bytes until the first read.
+            Scratch::lend(|scratch| drop(decoder.feed(&mut first, &mut scratch.codec)));
+        }
+        WebSocketTransport { socket, decoder, peer_closed: false, broken: false }
     }
 
     fn decode(
@@ -76,9 +77,6 @@ impl Transport for WebSocketTransport {
         Scratch::lend(|scratch| {
             if self.decoder.has_pending() {
                 return Poll::Ready(Ok(self.decode((&mut [], &mut scratch.codec), cx, session, is_open)));
-            }
-            if let Some(mut first) = self.first.take() {
-                return Poll::Ready(Ok(self.decode((&mut first, &mut scratch.codec), cx, session, is_open)));
             }
             let read = ready!(self.socket.poll_read(cx, &mut scratch.read))?;
             Poll::Ready(Ok(match read {

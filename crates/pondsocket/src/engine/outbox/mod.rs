@@ -81,7 +81,7 @@ pub(crate) struct Pushed {
     pub(crate) left_behind: bool,
     /// The frames that were dropped to make room.
     pub(crate) dropped: Dropped,
-    /// The number of queued frames.
+    /// The number of queued frames; 0 while the outbox is corked, because the task may still write them at once.
     pub(crate) depth: usize,
 }
 
@@ -135,13 +135,21 @@ impl Outbox {
     }
 
     /// Queues all frames until [`uncork`](Self::uncork), while the connection's task handles input. It flushes once at the
-    /// end.
-    pub(crate) fn cork(&mut self) {
-        self.output.corked = true;
+    /// end. Frames that are queued meanwhile wait from `now` on, which saves a call to the clock for each answer.
+    pub(crate) fn cork(&mut self, now: Instant) {
+        (self.output.corked, self.output.grew) = (true, false);
+        if self.queue.is_empty() {
+            self.backpressure.begin(now);
+        }
     }
 
     pub(crate) fn uncork(&mut self) {
         self.output.corked = false;
+    }
+
+    /// The number of queued frames, if some of them were queued while the outbox was last corked, and this was not called since.
+    pub(crate) fn take_growth(&mut self) -> Option<usize> {
+        std::mem::take(&mut self.output.grew).then(|| self.queue.frames()).filter(|frames| *frames > 0)
     }
 }
 
@@ -183,7 +191,7 @@ impl Outbox {
         if written == runs.iter().map(|run| run.range.len()).sum::<usize>() {
             return Ok(Pushed { accepted: true, dropped: made_room, ..Pushed::default() });
         }
-        if before.empty {
+        if before.empty && !self.output.corked {
             self.backpressure.begin(now());
         }
         self.queue.push_runs(source, runs, written);
@@ -204,7 +212,7 @@ impl Outbox {
             return Pushed::default();
         }
         let before = self.fill_level(bounds);
-        if before.empty {
+        if before.empty && !self.output.corked {
             self.backpressure.begin(now());
         }
         self.queue.push_own(frame);
@@ -225,8 +233,11 @@ impl Outbox {
         let dropped = if must_shed { self.queue.shed(bounds) } else { Dropped::default() };
         // A task with queued frames was woken before. It is woken again when the queue passes its bounds, because a deadline
         // begins then.
-        let wake = before.empty && !self.output.corked || !before.over && self.queue.is_over(bounds);
-        Pushed { accepted: true, wake, dropped, depth: self.queue.frames(), ..Pushed::default() }
+        let corked = self.output.corked;
+        let wake = before.empty && !corked || !before.over && self.queue.is_over(bounds);
+        self.output.grew |= corked;
+        let depth = if corked { 0 } else { self.queue.frames() };
+        Pushed { accepted: true, wake, dropped, depth, ..Pushed::default() }
     }
 }
 
@@ -443,7 +454,7 @@ mod tests {
         assert!(!send(&mut outbox, frame("b")).wake);
         advance(&mut outbox, 6);
         assert!(outbox.is_empty());
-        outbox.cork();
+        outbox.cork(start());
         assert!(!send(&mut outbox, frame("c")).wake);
     }
 

@@ -54,11 +54,13 @@ pub(super) struct Output {
     pub(super) writer: Writer,
     /// True while the connection's task works. It flushes at the end, so that all answers go out in one write.
     pub(super) corked: bool,
+    /// True if frames were queued meanwhile.
+    pub(super) grew: bool,
 }
 
 impl Output {
     pub(super) fn new(writer: Writer) -> Output {
-        Output { writer, corked: false }
+        Output { writer, corked: false, grew: false }
     }
 
     /// Writes runs of frames past the empty queue. Returns 0 if only the connection's task can write, or the socket accepts
