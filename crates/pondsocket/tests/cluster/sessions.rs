@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, EventContext, History, JoinContext, Joined, Options, Payload, PondSocket,
-    Recovery, Result, Server,
+    Connected, ConnectionContext, Endpoint, EventContext, GapReason, History, JoinContext, Joined, Options, Payload,
+    PondSocket, Recovery, Result, Server,
 };
 use serde_json::{Value, json};
 use testkit::{Peer, eventually, serve};
@@ -153,6 +153,24 @@ async fn a_message_that_gets_its_position_during_a_shutdown_is_not_repeated() {
     let mut client = two.bob().await;
     assert_eq!(two.recovery(), Recovery::Resumed { missed: 1, may_repeat: 0 });
     assert_eq!(numbers(&mut client, 1).await, [5]);
+}
+
+#[tokio::test]
+async fn the_join_handler_of_a_client_that_was_closed_at_a_gap_sees_the_gap() {
+    let (hub, one, two) = pair().await;
+    let mut client = one.bob().await;
+    one.say(1..3);
+    assert_eq!(numbers(&mut client, 2).await, [1, 2]);
+    // Records of sessions stay.
+    hub.fail_over();
+    one.say(3..4);
+    assert_eq!(client.closed().await.map(|frame| u16::from(frame.code)), Some(1012));
+    assert!(client.frame().await.is_none());
+    eventually("it is closed", || one.connections() == 0).await;
+    let mut client = two.bob().await;
+    assert_eq!(two.recovery(), Recovery::Gap(GapReason::Epoch));
+    two.say(4..5);
+    assert_eq!(numbers(&mut client, 1).await, [4]);
 }
 
 #[tokio::test]

@@ -398,9 +398,11 @@ impl Session {
             let left = left.map(|(left, last)| {
                 if left.is_ok()
                     && let Some(Position { epoch, offset }) = last
-                    && let Some(progress) = handle.with_proof(|proof| proof.progress(epoch)).flatten()
+                    && let Some(progress) = handle.session.as_ref().and_then(|it| it.progress(&membership.live.name))
                 {
-                    positions.push((membership.live.name.clone(), Progress { sent: offset, ..progress }));
+                    // In a history that has begun anew since, the client resumes from where it was, and learns of the gap.
+                    let sent = if progress.epoch == epoch { offset } else { progress.sent };
+                    positions.push((membership.live.name.clone(), Progress { sent, ..progress }));
                 }
                 left
             });
