@@ -22,7 +22,7 @@ pub(crate) enum Store {
 pub(crate) enum Redis {
     None,
     One(RedisServer),
-    Monitored(MonitoredRedis),
+    Monitored(Box<MonitoredRedis>),
 }
 
 impl Redis {
@@ -33,7 +33,7 @@ impl Redis {
             Store::AppendOnly => {
                 Redis::One(RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await)
             }
-            Store::Monitored => Redis::Monitored(MonitoredRedis::start().await),
+            Store::Monitored => Redis::Monitored(Box::new(MonitoredRedis::start().await)),
         }
     }
 
