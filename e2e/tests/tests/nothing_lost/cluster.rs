@@ -131,6 +131,7 @@ impl Cluster {
         settings.extend(self.redis.setting());
         let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, &**value)).collect();
         let server = ContractServer::start_with(&settings).await;
+        self.publishers.get(node).into_iter().for_each(Publisher::forget);
         self.addresses.set(node, Some(server.address));
         let (begin, all) = (Instant::now(), self.readers.len() + self.publishers.len());
         if self.setup.lobby == WATCHED
