@@ -185,7 +185,13 @@ impl Cluster {
                 of_room.iter().all(has) && !log.is_joining()
             };
             let came = self.while_it_goes_on(log, has_come).await;
-            assert!(came, "{what}: {} has {:?} and not what is behind {of_room:?}", log.name, log.newest());
+            assert!(
+                came,
+                "{what}: {} has {:?} and not what is behind {of_room:?}; {}",
+                log.name,
+                log.newest(),
+                log.recent()
+            );
         }
         begin.elapsed()
     }
