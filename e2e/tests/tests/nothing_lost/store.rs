@@ -21,7 +21,7 @@ pub(crate) enum Store {
 
 pub(crate) enum Redis {
     None,
-    One(RedisServer),
+    One(Box<RedisServer>),
     Monitored(Box<MonitoredRedis>),
 }
 
@@ -29,9 +29,9 @@ impl Redis {
     pub(crate) async fn start(store: Store) -> Redis {
         match store {
             Store::None => Redis::None,
-            Store::Redis => Redis::One(RedisServer::start().await),
+            Store::Redis => Redis::One(Box::new(RedisServer::start().await)),
             Store::AppendOnly => {
-                Redis::One(RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await)
+                Redis::One(Box::new(RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await))
             }
             Store::Monitored => Redis::Monitored(Box::new(MonitoredRedis::start().await)),
         }
