@@ -163,6 +163,13 @@ impl ConnectionSession {
         self.proof.lock().skip(watched, next);
     }
 
+    /// What the client was sent of a channel, and has received of that.
+    pub(crate) fn progress(&self, channel: &ChannelName) -> Option<Progress> {
+        let (channels, proof) = (self.channels.lock(), self.proof.lock());
+        let (epoch, _) = channels.iter().find(|(_, name)| name == channel)?;
+        proof.progress(*epoch)
+    }
+
     /// Nothing of a history is owed to the client any more.
     pub(crate) fn forget(&self, epoch: Epoch) {
         let mut channels = self.channels.lock();

@@ -122,6 +122,24 @@ async fn a_message_that_gets_its_position_during_a_shutdown_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn the_join_handler_of_a_client_that_was_closed_at_a_gap_sees_the_gap() {
+    let (hub, one, two) = pair().await;
+    let mut client = one.bob().await;
+    one.say(1..3);
+    assert_eq!(client.numbers(2).await, [1, 2]);
+    // Records of sessions stay.
+    hub.fail_over();
+    one.say(3..4);
+    assert_eq!(client.closed().await.map(|frame| u16::from(frame.code)), Some(1012));
+    assert!(client.frame().await.is_none());
+    one.is_empty().await;
+    let mut client = two.bob().await;
+    assert_eq!(two.recovery(), Recovery::Gap(GapReason::Epoch));
+    two.say(4..5);
+    assert_eq!(client.numbers(1).await, [4]);
+}
+
+#[tokio::test]
 async fn a_client_that_comes_while_the_store_is_away_for_a_moment_resumes() {
     for is_slow in [true, false] {
         let (_hub, one, two) = pair().await;

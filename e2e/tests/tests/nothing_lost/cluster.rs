@@ -131,6 +131,7 @@ impl Cluster {
         settings.extend(self.redis.setting());
         let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, &**value)).collect();
         let server = ContractServer::start_with(&settings).await;
+        self.publishers.get(node).into_iter().for_each(Publisher::forget);
         self.addresses.set(node, Some(server.address));
         let (begin, all) = (Instant::now(), self.readers.len() + self.publishers.len());
         if self.setup.lobby == WATCHED
@@ -184,7 +185,13 @@ impl Cluster {
                 of_room.iter().all(has) && !log.is_joining()
             };
             let came = self.while_it_goes_on(log, has_come).await;
-            assert!(came, "{what}: {} has {:?} and not what is behind {of_room:?}", log.name, log.newest());
+            assert!(
+                came,
+                "{what}: {} has {:?} and not what is behind {of_room:?}; {}",
+                log.name,
+                log.newest(),
+                log.recent()
+            );
         }
         begin.elapsed()
     }

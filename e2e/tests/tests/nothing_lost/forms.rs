@@ -144,7 +144,8 @@ async fn cuts(cluster: &mut Cluster, away: Duration, period: Duration, time: Dur
 async fn kills(cluster: &mut Cluster, runs: usize) -> String {
     let begin = Instant::now();
     for run in 1..=runs {
-        sleep(Duration::from_millis(cluster.rng.range((0, 1000)))).await;
+        // Until the nodes have noted what has arrived since the last one.
+        sleep(Duration::from_millis(cluster.rng.range((3000, 4000)))).await;
         let node = cluster.rng.index(cluster.setup.nodes);
         cluster.kill(node);
         sleep(Duration::from_millis(1500)).await;

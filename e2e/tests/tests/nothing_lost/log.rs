@@ -206,6 +206,11 @@ impl Log {
         self.lock().newest.clone()
     }
 
+    /// The last entries.
+    pub(crate) fn recent(&self) -> String {
+        format!("{:?}", self.lock().recent)
+    }
+
     /// Returns `true` if it has not received anything since it was told of a gap.
     pub(crate) fn is_behind_gap(&self) -> bool {
         self.lock().next.is_none()

@@ -53,6 +53,11 @@ impl Publisher {
         self.present.load(Ordering::Relaxed)
     }
 
+    /// Its node has ended, and it has seen nobody on the next one.
+    pub(crate) fn forget(&self) {
+        self.present.store(0, Ordering::Relaxed);
+    }
+
     /// Sends nothing more.
     pub(crate) fn pause(&self) {
         self.is_on.send_replace(false);

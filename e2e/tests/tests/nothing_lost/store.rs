@@ -21,19 +21,19 @@ pub(crate) enum Store {
 
 pub(crate) enum Redis {
     None,
-    One(RedisServer),
-    Monitored(MonitoredRedis),
+    One(Box<RedisServer>),
+    Monitored(Box<MonitoredRedis>),
 }
 
 impl Redis {
     pub(crate) async fn start(store: Store) -> Redis {
         match store {
             Store::None => Redis::None,
-            Store::Redis => Redis::One(RedisServer::start().await),
+            Store::Redis => Redis::One(Box::new(RedisServer::start().await)),
             Store::AppendOnly => {
-                Redis::One(RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await)
+                Redis::One(Box::new(RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await))
             }
-            Store::Monitored => Redis::Monitored(MonitoredRedis::start().await),
+            Store::Monitored => Redis::Monitored(Box::new(MonitoredRedis::start().await)),
         }
     }
 

@@ -406,10 +406,10 @@ impl Session {
             let left = left.map(|(left, last)| {
                 if left.is_ok()
                     && let Some(Position { epoch, offset }) = last
-                    && let Some(progress) = handle.with_proof(|proof| proof.progress(epoch)).flatten()
+                    && let Some(progress) = handle.session.as_ref().and_then(|it| it.progress(&membership.live.name))
                 {
-                    // It may be that in the history before, if the client may not know of a gap. What was sent of that, perhaps
-                    // by other nodes, is not known here.
+                    // It may be that in the history before: one has begun anew, or the client may not know of a gap. What was sent of that,
+                    // perhaps by other nodes, is not known here.
                     let sent = if progress.epoch == epoch { offset } else { u64::MAX };
                     positions.push((membership.live.name.clone(), Progress { sent, ..progress }));
                 }
