@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -315,6 +315,8 @@ pub(crate) struct Sessions {
     /// Counts the answers that are kept.
     memory: Arc<Memory>,
     table: Mutex<Table>,
+    /// The place in the table at which [`follow_all`](Self::follow_all) goes on.
+    next_followed: AtomicUsize,
     /// The sessions on all nodes, if the bus has a store.
     shared: OnceLock<SharedSessions>,
 }
@@ -348,7 +350,15 @@ impl Sessions {
         memory: Arc<Memory>,
     ) -> Sessions {
         let proof_interval = proof_interval.map(|interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
-        Sessions { window, proof_interval, most, memory, table: Mutex::new(Table::default()), shared: OnceLock::new() }
+        Sessions {
+            window,
+            proof_interval,
+            most,
+            memory,
+            table: Mutex::default(),
+            next_followed: AtomicUsize::new(0),
+            shared: OnceLock::new(),
+        }
     }
 
     /// The messages that an earlier server or another node has handled; `None` if there are none.
@@ -492,11 +502,25 @@ impl Sessions {
             };
             table.by_key.iter().filter_map(live).collect()
         };
-        let moved = connections.iter().filter_map(|(key, connection)| {
-            let session = connection.session().filter(|_| connection.is_open())?;
-            Some((key, connection.user(), session.moved()?, session.known_answers()))
-        });
-        moved.take(most).map(|(key, user, positions, answers)| self.follow(*key, user, &positions, answers)).count()
+        // Each time from where the last one ended: otherwise some would never be written if more move than may be.
+        let start = self.next_followed.load(Ordering::Relaxed) % connections.len().max(1);
+        let (last, first) = connections.split_at(start);
+        let (mut visited, mut written) = (0, 0);
+        for (key, connection) in first.iter().chain(last) {
+            if written == most {
+                break;
+            }
+            visited += 1;
+            if let Some(session) = connection.session().filter(|_| connection.is_open())
+                && let Some(positions) = session.moved()
+            {
+                self.follow(*key, connection.user(), &positions, session.known_answers());
+                written += 1;
+            }
+        }
+        // Relaxed: one task follows.
+        self.next_followed.store(start + visited, Ordering::Relaxed);
+        written
     }
 
     /// Moves the ticket of a session without a connection into the store, so that it is used once, on whichever node.

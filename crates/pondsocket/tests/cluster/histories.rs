@@ -7,11 +7,12 @@ use std::time::Duration;
 use pondsocket::cluster::{BoxFuture, Bus, BusError, BusSink, Outcome, Publish, SharedBus, Stop, Topic};
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use pondsocket::{
-    Connected, ConnectionContext, EventContext, History, JoinContext, Joined, Options, Payload, PondSocket, Position,
-    Result, Server,
+    Connected, ConnectionContext, Error, EventContext, History, JoinContext, Joined, Options, Payload, PondSocket,
+    Position, Result, Server,
 };
 use serde_json::{Value, json};
 use testkit::{Message, Peer, Recorder, eventually, serve};
+use tokio::time::sleep;
 
 /// A bus without a store of histories.
 struct Storeless(Arc<MemoryBus>);
@@ -295,6 +296,32 @@ async fn a_message_whose_outcome_is_unknown_is_delivered_once() {
     assert_eq!(ada, bob);
     ada.sort_unstable();
     assert_eq!(ada, (1..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_appended_again_after_a_loss_of_the_bus_is_delivered_once() {
+    let hub = MemoryHub::new();
+    let (one, two) = (crate::Node::start(&hub, "one").await, crate::Node::start(&hub, "two").await);
+    for node in [&one, &two] {
+        let kept = node.endpoint.create_channel("/kept/:room", async |ctx: JoinContext| Ok::<_, Error>(ctx.accept()));
+        kept.history(History::new());
+        kept.on_event("say", async |ctx: EventContext, Payload(said): Payload<Value>| ctx.broadcast("said", &said));
+    }
+    let (_ada, here) = one.join("ada", "/kept/1").await;
+    let (_bob, mut there) = two.join("bob", "/kept/1").await;
+    // By then no server in another language listens, so messages are short. After a loss of the bus one may listen.
+    sleep(Duration::from_secs(300)).await;
+    one.bus.lose_answers(1);
+    here.send("say", &json!({ "n": 1 }));
+    sleep(Duration::from_millis(1)).await;
+    one.bus.cut();
+    one.bus.restore();
+    for n in 1..4 {
+        assert_eq!(there.next("said").await.expect("a message"), json!({ "n": n }));
+        here.send("say", &json!({ "n": n + 1 }));
+    }
+    assert_eq!(there.next("said").await.expect("a message"), json!({ "n": 4 }));
+    assert_eq!(two.channel("/kept/1").history(10).len(), 4);
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ struct QueuedAppend {
     at: u64,
     /// `true` if the outcome of an earlier attempt is unknown.
     is_repeated: bool,
+    /// The form of the first attempt: the store recognises a repeated message by a part of its text.
+    is_short: Option<bool>,
 }
 
 impl QueuedAppend {
@@ -60,7 +62,7 @@ impl AppendQueue {
         message.request_id = kept::PLACEHOLDER.to_owned();
         message.position = kept::PLACEHOLDER.parse().ok();
         let of = Instance { channel: key.channel.clone(), serial };
-        let entry = QueuedAppend { key, of, number, message, at, is_repeated: false };
+        let entry = QueuedAppend { key, of, number, message, at, is_repeated: false, is_short: None };
         self.bytes += entry.bytes();
         self.entries.push_back(entry);
     }
@@ -99,14 +101,14 @@ impl AppendQueue {
 pub(in super::super) async fn run(node: Arc<Node>) {
     let Some(store) = node.bus.history() else { return };
     loop {
-        let batch = node.histories.appends.lock().take();
+        let mut batch = node.histories.appends.lock().take();
         if batch.is_empty() {
             node.histories.appended.notified().await;
             continue;
         }
         // The node signs no message before it has its number.
         let outcomes = match node.has_identity() {
-            true => store.append(batch.iter().map(|entry| node.append_of(entry)).collect()).await,
+            true => store.append(batch.iter_mut().map(|entry| node.append_of(entry)).collect()).await,
             false => Vec::new(),
         };
         if node.apply_appended(batch, outcomes) {
@@ -117,13 +119,14 @@ pub(in super::super) async fn run(node: Arc<Node>) {
 
 impl Node {
     /// The request to the store.
-    fn append_of(&self, entry: &QueuedAppend) -> Append {
+    fn append_of(&self, entry: &mut QueuedAppend) -> Append {
+        let is_short = *entry.is_short.get_or_insert_with(|| self.may_shorten());
         let QueuedAppend { key, of, number, message, is_repeated, .. } = entry;
         let topic = self.topics.channel(key);
         let identity = self.identity();
         let id = message_id(of, *number);
         let mut data = Vec::with_capacity(USUAL_SIZE);
-        if !self.may_shorten() || !short::write(&mut data, &identity.source, &id, key, message) {
+        if !is_short || !short::write(&mut data, &identity.source, &id, key, message) {
             let envelope = Envelope {
                 id: format!("{}-{id}", identity.source).into(),
                 source: Arc::clone(&identity.source),
