@@ -1,13 +1,66 @@
 //! Users when nodes, or the network between them, fail.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
-use pondsocket::Remote;
+use pondsocket::cluster::{BoxFuture, Bus, BusError, BusErrorKind, BusSink, Outcome, Publish, Stop, Topic};
 use pondsocket::testing::Change;
+use pondsocket::testing::bus::{MemoryBus, MemoryHub};
+use pondsocket::{Options, PondSocket, Remote};
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{eventually, pair, within};
+use crate::{connect, eventually, join, pair, within};
+
+/// A bus that seems to be up, and may refuse all messages at once.
+struct Refusing {
+    bus: Arc<MemoryBus>,
+    refuses: AtomicBool,
+}
+
+impl Bus for Refusing {
+    fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, Result<(), BusError>> {
+        Arc::clone(&self.bus).run(sink, stop)
+    }
+
+    fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]) {
+        self.bus.update_subscriptions(add, remove);
+    }
+
+    fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
+        if !self.refuses.load(Ordering::Relaxed) {
+            return self.bus.publish(batch);
+        }
+        let refused = || Outcome::NotSent(BusError::new(BusErrorKind::Closed, "the connection is lost"));
+        Box::pin(std::future::ready(batch.iter().map(|_| refused()).collect()))
+    }
+}
+
+#[test]
+fn a_bus_that_refuses_messages_at_once_does_not_stop_the_node() {
+    let (done, is_done) = mpsc::channel();
+    // A thread of its own, because a runtime whose only task never yields has no timeouts.
+    thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let hub = MemoryHub::new();
+            let bus = Arc::new(Refusing { bus: hub.node(), refuses: AtomicBool::new(false) });
+            let options = Options::default().bus(Arc::clone(&bus)).node_name("one".to_owned());
+            let pond = PondSocket::with_options(options).expect("valid options");
+            let endpoint = pond.create_endpoint("/api/socket", connect);
+            endpoint.create_channel("/chat/:room", join);
+            eventually("it is up", || pond.snapshot().cluster.is_some_and(|node| node.up)).await;
+            bus.refuses.store(true, Ordering::Relaxed);
+            endpoint.channel("/chat/1").expect("a name").broadcast("said", &json!({})).expect("room");
+            sleep(Duration::from_millis(100)).await;
+        });
+        done.send(())
+    });
+    is_done.recv_timeout(Duration::from_secs(20)).expect("the node goes on");
+}
 
 #[tokio::test(start_paused = true)]
 async fn the_users_of_a_node_that_stops_leave_at_once() {
