@@ -21,6 +21,11 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
     ("engine/live", "engine/live/delivery", "a channel starts its delivery, which works on the channel"),
     ("engine/live", "engine/live/flush", "a change says who flushes the channel, which is one of the ways to do that"),
     ("engine/live", "engine/live/model", "the model checker's stand-ins, which are built for it alone"),
+    (
+        "engine/sessions",
+        "engine/sessions/connection",
+        "the sessions of an endpoint end and record the connections, which tell them what they know",
+    ),
     ("limits/address", "options", "the rule for addresses is made of several options, which are checked by making it"),
     (
         "limits/origin",

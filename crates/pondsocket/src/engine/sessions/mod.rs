@@ -6,21 +6,20 @@
 //!
 //! On a node whose bus has a store the next connection may come to any node: see `shared_sessions.rs`.
 
+mod connection;
+
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use pondsocket_proto::channel::{Progress, Proof, Run};
+use pondsocket_proto::channel::Progress;
 use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
-use pondsocket_proto::position::{Epoch, Position};
-use tokio::sync::Notify;
+use pondsocket_proto::position::Position;
 use tokio::time::{Instant, timeout};
 
+pub(crate) use self::connection::{ConnectionSession, SessionConnection};
 use crate::engine::answers::{Answers, CopyLimits};
-use crate::engine::changes;
 use crate::engine::handled::HandledMessage;
 use crate::engine::session_key::SessionKey;
 use crate::engine::shared_sessions::{Found, Positions, SharedSessions};
@@ -38,22 +37,6 @@ const RECORD_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// The most channels of a ticket. A client could otherwise collect any number of them, with one connection after the other.
 const MOST_CHANNELS: usize = 1024;
-
-/// A connection, as its session needs it.
-pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
-    /// Returns `true` if nothing has ended the connection.
-    fn is_open(&self) -> bool;
-    /// Its user.
-    fn user(&self) -> &UserId;
-    /// Its session; `None` if it has none.
-    fn session(&self) -> Option<&ConnectionSession>;
-    /// Pings the client, and returns the number of the ping. `None` if an answer would prove nothing.
-    fn probe(&self) -> Option<u32>;
-    /// Returns `true` if the client has answered a ping.
-    fn has_answered(&self, number: u32) -> bool;
-    /// Ends the connection, because its client has connected again.
-    fn supersede(&self);
-}
 
 /// The positions of a client when its connection ended, those of the last connection first.
 #[derive(Clone, Debug)]
@@ -74,235 +57,6 @@ pub(crate) struct SavedSession {
     pub(crate) channels: Vec<(ChannelName, Progress)>,
     /// The messages that were handled, the oldest first.
     pub(crate) handled: Vec<HandledMessage>,
-}
-
-/// The session of one connection.
-#[derive(Debug)]
-pub(crate) struct ConnectionSession {
-    sessions: Arc<Sessions>,
-    key: SessionKey,
-    /// The time from which the times of pings count.
-    start: Instant,
-    /// The proof of what the client has received. Locked behind the outbox, so that its order is that of the frames.
-    pub(crate) proof: Mutex<Proof>,
-    /// The channels whose histories the proof watches. Locked ahead of the proof.
-    channels: Mutex<Vec<(Epoch, ChannelName)>>,
-    /// The sum of the offsets in the last record of the session: it shows if positions have moved since.
-    recorded: AtomicU64,
-    /// The positions of the connection before. Each is used once.
-    ticket: Mutex<Option<Ticket>>,
-    /// The messages that were handled, from the first one that the client may repeat.
-    answers: OnceLock<Arc<Answers>>,
-    /// The position of the last event of a stream that the client has received. Used once, as the positions of the ticket.
-    last_event: Mutex<Option<Position>>,
-    /// The client may have had positions, which could not be read.
-    is_unknown: bool,
-    /// Notified when a ping was answered, and when the connection has left its channels.
-    changed: Notify,
-    has_left: AtomicBool,
-}
-
-impl ConnectionSession {
-    pub(crate) fn new(
-        sessions: &Arc<Sessions>,
-        key: SessionKey,
-        ticket: Option<Ticket>,
-        last_event: Option<Position>,
-    ) -> Box<ConnectionSession> {
-        let answers = ticket.as_ref().and_then(|ticket| ticket.answers.clone());
-        Box::new(ConnectionSession {
-            sessions: Arc::clone(sessions),
-            key,
-            start: Instant::now(),
-            proof: Mutex::default(),
-            channels: Mutex::default(),
-            recorded: AtomicU64::new(0),
-            ticket: Mutex::new(ticket),
-            answers: answers.map(OnceLock::from).unwrap_or_default(),
-            last_event: Mutex::new(last_event),
-            is_unknown: false,
-            changed: Notify::new(),
-            has_left: AtomicBool::new(false),
-        })
-    }
-
-    /// The connection has been made. Returns `false` if there are too many sessions: then this one is not kept.
-    pub(crate) fn begin(&self, id: ConnectionId, user: &UserId, connection: Weak<dyn SessionConnection>) -> bool {
-        let has_begun = self.sessions.begin(self.key, Entry::Live { id, connection });
-        if has_begun {
-            self.sessions.follow(self.key, user, &self.positions(), self.known_answers());
-        }
-        has_begun
-    }
-
-    /// The client is owed what comes behind a position of a channel.
-    pub(crate) fn watch(&self, channel: &ChannelName, from: Position) {
-        let mut channels = self.channels.lock();
-        channels.retain(|(epoch, name)| *epoch != from.epoch && name != channel);
-        channels.push((from.epoch, channel.clone()));
-        self.proof.lock().watch(from);
-    }
-
-    /// Messages were sent that are for this connection, but not all of those around them.
-    pub(crate) fn note_late(&self, runs: &[Run<Bytes>]) {
-        let mut proof = self.proof.lock();
-        for Run { kept, frames, .. } in runs {
-            if let Some(Position { epoch, offset }) = *kept {
-                proof.sent_late(Position { epoch, offset: offset + u64::from(frames.saturating_sub(1)) });
-            }
-        }
-    }
-
-    /// The client is told that it misses messages of a channel, and is owed what comes behind a position.
-    pub(crate) fn skip(&self, channel: &ChannelName, next: Position) {
-        let mut channels = self.channels.lock();
-        // Not the history of the missing messages: it may be one of this node alone, which began without a notice.
-        let watched = channels.iter().find(|(_, name)| name == channel).map(|(epoch, _)| *epoch);
-        channels.retain(|(epoch, name)| *epoch != next.epoch && name != channel);
-        channels.push((next.epoch, channel.clone()));
-        self.proof.lock().skip(watched, next);
-    }
-
-    /// What the client was sent of a channel, and has received of that.
-    pub(crate) fn progress(&self, channel: &ChannelName) -> Option<Progress> {
-        let (channels, proof) = (self.channels.lock(), self.proof.lock());
-        let (epoch, _) = channels.iter().find(|(_, name)| name == channel)?;
-        proof.progress(*epoch)
-    }
-
-    /// Nothing of a history is owed to the client any more.
-    pub(crate) fn forget(&self, epoch: Epoch) {
-        let mut channels = self.channels.lock();
-        channels.retain(|(other, _)| *other != epoch);
-        self.proof.lock().forget(epoch);
-    }
-
-    /// The positions of the client in its channels, and those of the connection before in the others.
-    fn positions(&self) -> Positions {
-        let (channels, proof) = (self.channels.lock(), self.proof.lock());
-        let own = channels.iter().filter_map(|(epoch, name)| Some((name.clone(), proof.progress(*epoch)?)));
-        let mut positions: Positions = own.collect();
-        drop((channels, proof));
-        let ticket = self.ticket.lock();
-        positions.extend(ticket.iter().flat_map(|ticket| ticket.channels.iter().cloned()));
-        positions.truncate(MOST_CHANNELS);
-        positions
-    }
-
-    /// The positions, if they have moved since they were taken last.
-    fn moved(&self) -> Option<Positions> {
-        let positions = self.positions();
-        let sum = positions.iter().fold(0, |sum: u64, (_, progress)| sum.wrapping_add(progress.proven).wrapping_add(1));
-        // A record of positions that do not move is written twice a day, so that it does not expire.
-        let sum = sum.wrapping_add(self.start.elapsed().as_secs() / (12 * 3600));
-        // Relaxed: it may be read and written in any order, and at worst a record is written twice.
-        (self.recorded.swap(sum, Ordering::Relaxed) != sum).then_some(positions)
-    }
-
-    /// Records the positions for other nodes at once, because the client has joined a channel. Without a record of that it would
-    /// be a new client there.
-    pub(crate) fn record(&self, user: &UserId) {
-        if self.sessions.shared.get().is_some()
-            && let Some(positions) = self.moved()
-        {
-            self.sessions.follow(self.key, user, &positions, self.known_answers());
-        }
-    }
-
-    /// The time, in milliseconds.
-    pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// The shortest time between two pings, in milliseconds. `None` if their answers prove nothing (`Options::pong_proofs`).
-    pub(crate) fn proof_interval(&self) -> Option<u64> {
-        self.sessions.proof_interval
-    }
-
-    /// The position of the connection before in a channel.
-    pub(crate) fn position(&self, channel: &str) -> Option<Progress> {
-        let ticket = self.ticket.lock();
-        let found = ticket.as_ref()?.channels.iter().find(|(name, _)| name.as_str() == channel);
-        found.map(|(_, progress)| *progress)
-    }
-
-    /// Returns `true` if the client may have had positions, which the server could not read.
-    pub(crate) fn is_unknown(&self) -> bool {
-        self.is_unknown
-    }
-
-    /// The position of the last event that the client has received, in whichever channel it was.
-    pub(crate) fn last_event(&self) -> Option<Position> {
-        *self.last_event.lock()
-    }
-
-    /// The user of the connection before.
-    pub(crate) fn user(&self) -> Option<UserId> {
-        self.ticket.lock().as_ref().map(|ticket| ticket.user.clone())
-    }
-
-    /// The messages of the session that were handled.
-    pub(crate) fn answers(&self) -> Arc<Answers> {
-        Arc::clone(self.answers.get_or_init(|| Arc::new(Answers::new(&self.sessions.memory))))
-    }
-
-    /// The messages of the session that were handled, if there are any.
-    fn known_answers(&self) -> Option<&Answers> {
-        self.answers.get().map(|answers| &**answers)
-    }
-
-    /// Uses up the position in a channel, whose history has this epoch: the client has joined it.
-    pub(crate) fn use_up(&self, channel: &str, epoch: Option<Epoch>) {
-        self.last_event.lock().take_if(|position| Some(position.epoch) == epoch);
-        if let Some(ticket) = &mut *self.ticket.lock() {
-            ticket.channels.retain(|(name, _)| name.as_str() != channel);
-        }
-    }
-
-    /// The connection has left its channels. `channels` are the positions there; `None` if the client has ended the session.
-    pub(crate) fn leave(&self, id: ConnectionId, user: &UserId, channels: Option<Vec<(ChannelName, Progress)>>) {
-        let unused = self.ticket.lock().take();
-        let ticket = channels.map(|mut channels| {
-            // Channels that it has not joined again keep their positions.
-            channels.extend(unused.into_iter().flat_map(|ticket| ticket.channels));
-            channels.truncate(MOST_CHANNELS);
-            // Tickets are kept for a while, and most are of one channel.
-            channels.shrink_to_fit();
-            Ticket { user: user.clone(), channels, answers: self.answers.get().cloned() }
-        });
-        self.sessions.end(self.key, id, ticket);
-        // Release: a task that sees the flag finds the ticket.
-        self.has_left.store(true, Ordering::Release);
-        self.changed.notify_waiters();
-    }
-
-    /// The client has received everything.
-    pub(crate) fn prove(&self, user: &UserId) {
-        self.sessions.note_sent(self.key, user, &self.positions());
-        self.sessions.prove(self.key, user);
-    }
-
-    pub(crate) fn note_answer(&self) {
-        self.changed.notify_waiters();
-    }
-
-    /// Waits until a condition holds, which is looked at after each answer, or the connection has left its channels.
-    async fn changed(&self, holds: impl Fn() -> bool) {
-        changes::until(&self.changed, || self.has_left.load(Ordering::Acquire) || holds()).await;
-    }
-}
-
-impl Drop for ConnectionSession {
-    fn drop(&mut self) {
-        // The connection has not come about: the client has gone during the upgrade, and will come again.
-        if !*self.has_left.get_mut()
-            && let Some(ticket) = self.ticket.lock().take()
-        {
-            self.sessions.put_back(self.key, ticket);
-        }
-        // Only now, because until its end the client may prove more.
-        self.sessions.publish(self.key);
-    }
 }
 
 /// The sessions of one endpoint.
