@@ -312,13 +312,13 @@ async fn a_message_that_is_appended_again_after_a_loss_of_the_bus_is_delivered_o
     // By then no server in another language listens, so messages are short. After a loss of the bus one may listen.
     sleep(Duration::from_secs(300)).await;
     one.bus.lose_answers(1);
-    here.send("say", &json!({ "n": 1 }));
+    here.send("say", json!({ "n": 1 }));
     sleep(Duration::from_millis(1)).await;
     one.bus.cut();
     one.bus.restore();
     for n in 1..4 {
         assert_eq!(there.next("said").await.expect("a message"), json!({ "n": n }));
-        here.send("say", &json!({ "n": n + 1 }));
+        here.send("say", json!({ "n": n + 1 }));
     }
     assert_eq!(there.next("said").await.expect("a message"), json!({ "n": 4 }));
     assert_eq!(two.channel("/kept/1").history(10).len(), 4);

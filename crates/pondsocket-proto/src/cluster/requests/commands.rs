@@ -61,15 +61,20 @@ impl Commands {
             return;
         }
         let asker = ext.request.map(|request| (ext.node.clone(), request));
+        let removal = match &body {
+            Body::EvictUser { user, reason } => Some((user, Command::Evict { reason: reason.clone() })),
+            Body::UserRemove { user } => Some((user, Command::Remove)),
+            _ => None,
+        };
+        if let Some((user, command)) = removal {
+            let Ok(user) = UserId::new(user) else { return };
+            // A repeated removal is for a membership of this node alone: the user may have joined others since.
+            return match ext.joined {
+                Some(_) => self.execute(cx, directory, &key, user, command, asker),
+                None => self.remove_user(cx, directory, &key, user, command, asker),
+            };
+        }
         match body {
-            Body::EvictUser { user, reason } => {
-                let Ok(user) = UserId::new(&user) else { return };
-                self.remove_user(cx, directory, &key, user, Command::Evict { reason }, asker);
-            }
-            Body::UserRemove { user } => {
-                let Ok(user) = UserId::new(&user) else { return };
-                self.remove_user(cx, directory, &key, user, Command::Remove, asker);
-            }
             Body::AssignsUpdate { user, assigns, delta } => {
                 let Ok(user) = UserId::new(&user) else { return };
                 if !directory.is_local(&key, &user) {
@@ -114,7 +119,10 @@ impl Commands {
         asker: Asker,
     ) {
         cx.effects.push(Effect::Foreign(key.clone(), user.clone(), ForeignUpdate::Left));
-        cx.effects.push(Effect::RemoveOrphan(key.clone(), user.clone(), command.clone()));
+        // A command that arrives again, as messages of a bus may, is not one for the membership that the user has by then.
+        if self.outcome(asker.as_ref()).is_none() {
+            cx.effects.push(Effect::RemoveOrphan(key.clone(), user.clone(), command.clone()));
+        }
         self.execute(cx, directory, key, user, command, asker);
     }
 
