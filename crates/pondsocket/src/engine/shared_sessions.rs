@@ -48,8 +48,9 @@ const MAX_NAME: usize = 4096;
 pub(crate) trait SessionRecords: fmt::Debug + Send + Sync {
     /// Removes a record, and returns it.
     fn take(&self, key: &str) -> BoxFuture<'static, Result<Option<Bytes>, BusError>>;
-    /// Keeps a record, or removes it, behind the earlier calls. It does not wait; `kept` runs once the record is kept.
-    fn put(&self, key: String, record: Option<Bytes>, ttl: Duration, kept: Option<Box<dyn FnOnce() + Send>>);
+    /// Keeps a record, or removes it, behind the earlier calls. It does not wait; `kept` runs with `true` once the record
+    /// is kept, or with `false` if it is not.
+    fn put(&self, key: String, record: Option<Bytes>, ttl: Duration, kept: Option<Box<dyn FnOnce(bool) + Send>>);
     /// Returns `false` if so much waits to be written that further records should be short.
     fn has_room(&self) -> bool;
     /// Asks a node to end the connection of a session, if its client does not answer. Returns `false` if the node is not alive.
@@ -115,14 +116,14 @@ impl SharedSessions {
         format!("{}{key}", self.prefix)
     }
 
-    /// Keeps the ticket of a connection that has ended. `kept` runs once that is done.
+    /// Keeps the ticket of a connection that has ended. `kept` runs with `true` once that is done, or with `false` if it cannot be.
     pub(crate) fn keep(
         &self,
         key: &str,
         user: &UserId,
         (channels, answers): (&Positions, Option<&Answers>),
         ttl: Duration,
-        kept: Box<dyn FnOnce() + Send>,
+        kept: Box<dyn FnOnce(bool) + Send>,
     ) {
         let limits = if self.records.has_room() { CopyLimits::ALL } else { CopyLimits::SHORT };
         let record = Record::new(None, user, channels, copy(answers, limits)).encode();
@@ -151,8 +152,9 @@ impl SharedSessions {
         self.records.put(self.key(key), None, Duration::ZERO, None);
     }
 
-    /// Takes what is known of a session. A record of another user than `user` stays.
-    pub(crate) async fn take(&self, key: &str, user: Option<&UserId>, ttl: Duration) -> Found {
+    /// Takes what is known of a session. A record of another user than `user` stays. One of this node is older than a ticket that
+    /// this node has.
+    pub(crate) async fn take(&self, key: &str, user: Option<&UserId>, ttl: Duration, has_ticket: bool) -> Found {
         let key = self.key(key);
         let mut claimed: Option<Record> = None;
         let (mut until, mut look) = (Instant::now(), FIRST_LOOK);
@@ -180,6 +182,7 @@ impl SharedSessions {
                 }
                 // Written before the node was asked, or while it pings the client: its answer is still to come.
                 (Some(record), Some(_)) if claimed.is_some() => claimed = Some(record),
+                (Some(_), Some(holder)) if has_ticket && holder == self.records.me() => return Found::Nothing,
                 (Some(record), Some(holder)) => {
                     if holder == self.records.me() || !self.records.claim(&holder, &key) {
                         return record.into_ticket(true);
@@ -279,7 +282,7 @@ mod tests {
             Box::pin(async move { Ok(read) })
         }
 
-        fn put(&self, _: String, record: Option<Bytes>, _: Duration, _: Option<Box<dyn FnOnce() + Send>>) {
+        fn put(&self, _: String, record: Option<Bytes>, _: Duration, _: Option<Box<dyn FnOnce(bool) + Send>>) {
             self.written.lock().extend(record);
         }
 
@@ -322,7 +325,7 @@ mod tests {
         *script.reads.lock() = reads.collect();
         let records = Arc::clone(&script) as Arc<dyn SessionRecords>;
         let shared = SharedSessions::new(records, "/");
-        let found = shared.take("key", Some(&user()), Duration::from_secs(60)).await;
+        let found = shared.take("key", Some(&user()), Duration::from_secs(60), false).await;
         let (asked, written) = (*script.asked.lock(), std::mem::take(&mut *script.written.lock()));
         (found, asked, written)
     }

@@ -48,7 +48,7 @@ struct QueuedRecord {
     /// `None` if the record is to be removed.
     record: Option<Bytes>,
     ttl: Duration,
-    kept: Option<Box<dyn FnOnce() + Send>>,
+    kept: Option<Box<dyn FnOnce(bool) + Send>>,
 }
 
 impl QueuedRecord {
@@ -104,7 +104,7 @@ impl SessionRecords for NodeRecords {
         })
     }
 
-    fn put(&self, key: String, record: Option<Bytes>, ttl: Duration, kept: Option<Box<dyn FnOnce() + Send>>) {
+    fn put(&self, key: String, record: Option<Bytes>, ttl: Duration, kept: Option<Box<dyn FnOnce(bool) + Send>>) {
         let Some(node) = self.0.upgrade() else { return };
         let record = QueuedRecord { key, record, ttl, kept };
         let mut queue = node.records.queue.lock();
@@ -185,9 +185,8 @@ async fn write(node: Arc<Node>, QueuedRecord { key, record, ttl, kept }: QueuedR
         Some(record) => store.put(&key, record, ttl).await,
         None => store.take(&key).await.map(drop),
     };
-    match (written, kept) {
-        (Ok(()), Some(kept)) => kept(),
-        (Ok(()), None) => {}
-        (Err(error), _) => tracing::debug!(target: "pondsocket::bus", %error, "cannot write a session"),
+    if let Err(error) = &written {
+        tracing::debug!(target: "pondsocket::bus", %error, "cannot write a session");
     }
+    kept.into_iter().for_each(|kept| kept(written.is_ok()));
 }

@@ -85,6 +85,17 @@ impl ConnectionSession {
         })
     }
 
+    /// Returns `true` if positions of the connection before are known.
+    pub(super) fn has_ticket(&self) -> bool {
+        self.ticket.lock().is_some()
+    }
+
+    /// Goes on from other positions.
+    pub(super) fn set_ticket(&mut self, ticket: Ticket) {
+        self.answers = ticket.answers.clone().map(OnceLock::from).unwrap_or_default();
+        *self.ticket.lock() = Some(ticket);
+    }
+
     /// The connection has been made. Returns `false` if there are too many sessions: then this one is not kept.
     pub(crate) fn begin(&self, id: ConnectionId, user: &UserId, connection: Weak<dyn SessionConnection>) -> bool {
         let has_begun = self.sessions.begin(self.key, Entry::Live { id, connection });

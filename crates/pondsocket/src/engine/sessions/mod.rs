@@ -136,25 +136,9 @@ impl Sessions {
         user: Option<&UserId>,
         last_event: Option<Position>,
     ) -> Option<Box<ConnectionSession>> {
-        let mut is_unknown = false;
-        let ticket = match (self.take(key, user), self.shared.get()) {
-            (Ok(None), Some(shared)) => match shared.take(&key.to_string(), user, self.window).await {
-                Found::Nothing => None,
-                Found::Unknown => {
-                    is_unknown = true;
-                    None
-                }
-                Found::Ticket(user, channels, handled) => {
-                    Some(Ticket { user, channels, answers: self.restore_answers(handled) })
-                }
-                Found::Alive => return None,
-            },
-            (Ok(ticket), shared) => {
-                // It may be in the store, too, and is used once.
-                shared.into_iter().for_each(|shared| shared.forget(&key.to_string()));
-                ticket
-            }
-            (Err(older), _) => {
+        let ticket = match self.take(key, user) {
+            Ok(ticket) => ticket,
+            Err(older) => {
                 if self.is_alive(&*older).await {
                     return None;
                 }
@@ -162,8 +146,20 @@ impl Sessions {
                 self.take(key, user).unwrap_or_default()
             }
         };
+        // From here on the ticket is kept by the session: it goes back when this is cancelled.
         let mut session = ConnectionSession::new(self, key, ticket, last_event);
-        session.is_unknown = is_unknown;
+        let Some(shared) = self.shared.get() else { return Some(session) };
+        match shared.take(&key.to_string(), user, self.window, session.has_ticket()).await {
+            // The ticket may be on its way into the store, and is used once.
+            Found::Nothing if session.has_ticket() => shared.forget(&key.to_string()),
+            Found::Nothing => {}
+            Found::Unknown => session.is_unknown = !session.has_ticket(),
+            // The client was at another node since it was here.
+            Found::Ticket(user, channels, handled) => {
+                session.set_ticket(Ticket { user, channels, answers: self.restore_answers(handled) });
+            }
+            Found::Alive => return None,
+        }
         Some(session)
     }
 
@@ -288,10 +284,15 @@ impl Sessions {
         let (Ticket { user, channels, answers }, until) = (ticket.clone(), *until);
         drop(table);
         let me = Arc::downgrade(self);
-        let kept = Box::new(move || {
-            // Only once it is there: otherwise the ticket would be lost with the store.
-            if let Some(sessions) = me.upgrade() {
-                sessions.table.lock().remove_ended(key, until);
+        let kept = Box::new(move |is_kept| {
+            let Some(sessions) = me.upgrade() else { return };
+            let mut table = sessions.table.lock();
+            if is_kept {
+                // Only once it is there: otherwise the ticket would be lost with the store.
+                table.remove_ended(key, until);
+            } else if let Some(Entry::Ended { is_published, .. }) = table.by_key.get_mut(&key) {
+                // It is published when another node asks for it.
+                *is_published = false;
             }
         });
         shared.keep(&key.to_string(), &user, (&channels, answers.as_deref()), until - Instant::now(), kept);
