@@ -470,3 +470,41 @@ fn a_message_that_was_read_does_not_come_again_from_the_bus_when_the_store_is_lo
     world.deliver();
     assert_eq!(world.received[1], []);
 }
+
+#[test]
+fn a_connection_that_has_joined_behind_a_message_without_a_position_does_not_get_its_own_message_back() {
+    let mut cluster = Cluster::new();
+    cluster.join(1, 0);
+    cluster.send(0, 1, 0, false);
+    cluster.join(0, 0);
+    cluster.send(0, 0, 1, false);
+    cluster.append(0, 0);
+    cluster.append(0, 0);
+    // Both positions come from a read, ahead of the answers.
+    cluster.read(0);
+    let [first, second] = [0, 1].map(|at| cluster.store.all[at].position);
+    assert_eq!((&cluster.clients[0].log[..], &cluster.clients[1].log[..]), (&[first][..], &[first, second][..]));
+}
+
+#[test]
+fn what_comes_from_other_nodes_while_the_store_is_lost_does_not_come_again_over_another_node() {
+    let mut cluster = Cluster::new();
+    cluster.join(0, 0);
+    // The client does not get its own message, and so not the position that its node gives.
+    cluster.send(0, 0, 1, false);
+    (0..3).for_each(|_| cluster.send(1, 1, 0, false));
+    (0..3).for_each(|_| cluster.append(1, 0));
+    (0..3).for_each(|_| cluster.answer(1));
+    let late = cluster.nodes[0].inbox.pop_back().expect("the third");
+    // The first is lost, so the second waits for it until the store is.
+    cluster.nodes[0].inbox.pop_front();
+    cluster.receive(0, false);
+    cluster.act(ClusterAction::Detach(0));
+    cluster.nodes[0].inbox.push_back(late);
+    cluster.receive(0, false);
+    let here = cluster.nodes[0].world.channel.history().expect("a history").position();
+    assert_eq!((cluster.clients[0].last, here.offset), (Some(here), 3), "its node gives positions to all three");
+    cluster.act(ClusterAction::Move { user: 0, node: 1 });
+    let answer = cluster.nodes[1].world.acknowledgements[0].clone();
+    assert!(cluster.clients[0].log.is_empty() && answer.contains(r#""gap":"epoch""#), "{answer}");
+}

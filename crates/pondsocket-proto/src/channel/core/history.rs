@@ -104,14 +104,16 @@ impl<R> Channel<R> {
         }
     }
 
-    /// Returns `true` if a user that has been away gets a message. A connection that sent a message and is no longer
-    /// in the channel counts as the one that the user resumes with: it does not get its own messages back.
-    fn is_missed(&self, user: &UserId, excluded: Option<&Exclusion>) -> bool {
+    /// Returns `true` if a user that has been away gets a message over the connection in a slot, or over one that is yet to be
+    /// seated. A connection that sent a message and is no longer in the channel counts as the one that the user resumes with: it
+    /// does not get its own messages back.
+    fn is_missed(&self, user: &UserId, over: Option<Slot>, excluded: Option<&Exclusion>) -> bool {
         match excluded {
             None => true,
             Some(Exclusion::User(other)) => other != user,
+            // One that joins behind a barrier may have sent what its replay ends with.
             Some(Exclusion::Connection(other, slot, connection)) => {
-                other != user || self.local.is_seated(*slot, *connection)
+                other != user || over != Some(*slot) && self.local.is_seated(*slot, *connection)
             }
         }
     }
@@ -144,7 +146,7 @@ impl<R> Channel<R> {
             let HistoryRules { replay_messages, replay_bytes, .. } = **ring.rules();
             let (mut missed, mut bytes) = (Missed { offset, messages: 0, may_repeat: 0 }, 0);
             for (at, entry) in ring.after(offset) {
-                if self.is_missed(user, entry.excluded.as_deref()) {
+                if self.is_missed(user, None, entry.excluded.as_deref()) {
                     missed.messages += 1;
                     missed.may_repeat += usize::from(sent.is_some_and(|sent| at <= sent));
                     bytes += entry.length();
@@ -160,18 +162,23 @@ impl<R> Channel<R> {
         }))
     }
 
-    /// The kept messages of these offsets that a replay sends to a user.
-    pub(super) fn replayed(&self, user: &UserId, offsets: &Range<u64>) -> impl Iterator<Item = (u64, &KeptMessage)> {
+    /// The kept messages of these offsets that a replay sends to a user over the connection in a slot.
+    pub(super) fn replayed(
+        &self,
+        user: &UserId,
+        over: Slot,
+        offsets: &Range<u64>,
+    ) -> impl Iterator<Item = (u64, &KeptMessage)> {
         let kept = self.history.iter().flat_map(|ring| ring.after(offsets.start - 1));
         kept.take_while(|(offset, _)| *offset < offsets.end)
-            .filter(|(_, entry)| self.is_missed(user, entry.excluded.as_deref()))
+            .filter(move |(_, entry)| self.is_missed(user, Some(over), entry.excluded.as_deref()))
     }
 
     /// Queues the kept messages of these offsets for one connection.
     pub(super) fn replay(&mut self, slot: Slot, user: &UserId, offsets: Range<u64>) {
         let Some(ring) = self.history.as_deref() else { return };
         let mut pieces: Vec<ReplayPiece> = Vec::new();
-        for (offset, entry) in self.replayed(user, &offsets) {
+        for (offset, entry) in self.replayed(user, slot, &offsets) {
             match pieces.last_mut() {
                 // An outgoing handler decides about this message now, as about any other: it is queued as a text.
                 _ if entry.policy.filtered => {

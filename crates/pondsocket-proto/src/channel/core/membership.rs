@@ -105,7 +105,7 @@ impl<R> Channel<R> {
         // The acknowledgement is the first message that the connection receives of the channel: clients drop messages
         // of a channel before it. Messages that are already queued precede the join and are not for this connection.
         self.queue.push(Op::Join { slot, recipient });
-        let mut replay = JoinReplay::new(self, user, resume, &chain);
+        let mut replay = JoinReplay::new(self, (slot, user), resume, &chain);
         self.acknowledge(slot, request_id, resume.filter(|request| request.sent.is_none()).map(|_| &replay));
         // Other nodes receive the join with its assigns, or, of a further connection, only the assigns, if it brings
         // any.
@@ -392,7 +392,12 @@ struct JoinReplay {
 impl JoinReplay {
     /// The replay that the first such step of a chain asks for: a second one would repeat messages. Without such a step it
     /// is what a client that resumes completely has missed.
-    fn new<R>(channel: &Channel<R>, user: &UserId, resume: Option<ResumeRequest>, chain: &[Step]) -> JoinReplay {
+    fn new<R>(
+        channel: &Channel<R>,
+        (slot, user): (Slot, &UserId),
+        resume: Option<ResumeRequest>,
+        chain: &[Step],
+    ) -> JoinReplay {
         let missed = channel.missed(user, resume);
         let recovery = Missed::recovery(missed);
         let Some(ring) = channel.history().filter(|_| !channel.is_loading()) else {
@@ -405,7 +410,7 @@ impl JoinReplay {
             Some(Step::ReplayFrom(from)) => Some(from.and_then(|from| ring.resume(from).ok()).unwrap_or(0)),
             _ => missed,
         };
-        let replayed = |after| channel.replayed(user, &(after + 1..position.offset + 1)).count();
+        let replayed = |after| channel.replayed(user, slot, &(after + 1..position.offset + 1)).count();
         let replayed = after.map_or(0, replayed);
         JoinReplay { position: Some(position), recovery, after, replayed, is_queued: false }
     }

@@ -151,13 +151,12 @@ impl<R> Channel<R> {
         if last.is_some_and(|last| last.epoch == position.epoch && position.offset <= last.offset) {
             return;
         }
+        let other = OtherMessage::new(message, policy, 0);
         if self.is_detached() {
-            // Its position is of the history that the other nodes share.
-            let other = EarlyMessage::Other(Box::new(OtherMessage::new(message, policy, 0)));
-            return self.deliver_misplaced(other);
+            return self.deliver_detached(other);
         }
         let Some(shared) = &mut self.shared else { return };
-        shared.add(position, EarlyMessage::Other(Box::new(OtherMessage::new(message, policy, 0))));
+        shared.add(position, EarlyMessage::Other(Box::new(other)));
         self.advance();
     }
 
@@ -208,7 +207,12 @@ impl<R> Channel<R> {
         shared.stage = SharedStage::Detached;
         let early = shared.take_all();
         self.begin_anew(Position { epoch, offset: 0 });
-        early.into_iter().for_each(|message| self.deliver_misplaced(message));
+        for message in early {
+            // Own ones wait at their barriers.
+            if let EarlyMessage::Other(other) = message {
+                self.deliver_detached(*other);
+            }
+        }
         while self.queue.is_barred() {
             self.open_barrier(Self::append_pending);
         }
@@ -243,16 +247,18 @@ impl<R> Channel<R> {
         }
     }
 
-    /// Delivers a message that has no place in the history.
-    fn deliver_misplaced(&mut self, misplaced: EarlyMessage) {
-        match misplaced {
-            EarlyMessage::Own(number) => self.refuse(number),
-            EarlyMessage::Other(other) => self.ahead_of_barriers(|channel, barriers| {
-                if let Some(to) = channel.audience_ahead_of(barriers, &other.to) {
-                    channel.send_unkept(to, &other.event, other.payload.as_str(), other.policy);
-                }
-            }),
+    /// Delivers a message of another node, whose position is of the history that the other nodes share. Members that know
+    /// positions of that history would get the message again on another node. So it has a position of this node, with which they
+    /// are told of a gap there. Other members have such positions, and it is not kept.
+    fn deliver_detached(&mut self, other: OtherMessage) {
+        if self.shared.as_ref().is_some_and(|shared| shared.left_at.is_some()) {
+            return self.append_other(other, true);
         }
+        self.ahead_of_barriers(|channel, barriers| {
+            if let Some(to) = channel.audience_ahead_of(barriers, &other.to) {
+                channel.send_unkept(to, &other.event, other.payload.as_str(), other.policy);
+            }
+        });
     }
 
     /// Delivers everything whose turn has come.

@@ -157,7 +157,7 @@ impl Receipt<'_> {
             return Err(self.violation("H5", format!("receives message {number}, which is not for it: {sent:?}")));
         }
         let is_aware = self.client.kind == ClientKind::Aware;
-        if is_aware && sent.is_kept && !self.client.seen.insert(number) {
+        if is_aware && sent.is_kept && !self.client.seen.insert(number) && !self.ledger.is_given_twice(number) {
             return Err(self.violation("H1", format!("receives message {number} twice, at {position:?}")));
         }
         let Some(position) = position else { return Ok(()) };

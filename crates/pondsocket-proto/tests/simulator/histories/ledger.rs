@@ -1,6 +1,6 @@
 //! All messages that were sent into histories, and the positions that they were given.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pondsocket_proto::cluster::ChannelKey;
 use pondsocket_proto::position::{Epoch, Position};
@@ -47,7 +47,7 @@ pub(super) struct Detached {
     pub(super) key: ChannelKey,
     pub(super) serial: u64,
     pub(super) since: u64,
-    /// True if it has given one.
+    /// True if it has given one to a message that the store has not.
     pub(super) has_sent: bool,
 }
 
@@ -58,6 +58,8 @@ pub(super) struct Ledger {
     given: HashMap<Position, usize>,
     /// The last position of each message.
     places: HashMap<usize, Position>,
+    /// The messages that have two positions of one epoch: the store had removed them when they were appended again.
+    given_twice: HashSet<usize>,
     /// By the epoch.
     pub(super) detached: HashMap<Epoch, Detached>,
 }
@@ -83,19 +85,27 @@ impl Ledger {
             let what = format!("the store gives {position} to message {number}, and has given it to {other}");
             return Err(Violation { rule: "H3", what });
         }
-        match self.places.insert(number, position) {
-            Some(place) if place.epoch == position.epoch && place.offset + kept as u64 > position.offset => {
+        let before = self.places.insert(number, position).filter(|place| place.epoch == position.epoch);
+        if let Some(place) = before {
+            if place.offset + kept as u64 > position.offset {
                 let what = format!("the store gives {position} to message {number}, which has {place}");
-                Err(Violation { rule: "H4", what })
+                return Err(Violation { rule: "H4", what });
             }
-            _ => Ok(()),
+            self.given_twice.insert(number);
         }
+        Ok(())
+    }
+
+    /// Returns whether a message has two positions of one epoch, and so comes twice.
+    pub(super) fn is_given_twice(&self, number: usize) -> bool {
+        self.given_twice.contains(&number)
     }
 
     /// A client has received a message at a position.
     pub(super) fn check(&mut self, position: Position, number: usize) -> Result<(), Violation> {
         if let Some(detached) = self.detached.get_mut(&position.epoch) {
-            detached.has_sent = true;
+            // The members of other nodes get what has a place in the store.
+            detached.has_sent |= !self.places.contains_key(&number);
             self.given.entry(position).or_insert(number);
         }
         match self.given.get(&position) {
