@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::message::{Envelope, Verdict};
+use super::message::{Body, Envelope, Verdict};
 use super::{ChannelKey, NodeId, Topic};
 use crate::id::UserId;
 use crate::model::{Assigns, MemberChange, RemoteChange, RemoteMember, UserMessage};
@@ -226,6 +226,17 @@ pub enum Command {
     Presence(Object),
     /// Hide the user.
     Untrack,
+}
+
+impl Command {
+    /// The removal that a message asks for, with the id of the user as it was received. `None` if it asks for something else.
+    pub(super) fn removal(body: &Body) -> Option<(&str, Command)> {
+        match body {
+            Body::EvictUser { user, reason } => Some((user, Command::Evict { reason: reason.clone() })),
+            Body::UserRemove { user } => Some((user, Command::Remove)),
+            _ => None,
+        }
+    }
 }
 
 /// An output of the core, for the bus or for this node. Outputs are executed in the order of the list.

@@ -157,11 +157,10 @@ impl Interop {
             }
         };
         let local = |user: &UserId| channels.get(key)?.local().users().get(user);
+        if let Some((user, command)) = Command::removal(&body) {
+            return Some(Translated::Removal(UserId::new(user).ok()?, command));
+        }
         match body {
-            Body::EvictUser { user, reason } => {
-                Some(Translated::Removal(UserId::new(&user).ok()?, Command::Evict { reason }))
-            }
-            Body::UserRemove { user } => Some(Translated::Removal(UserId::new(&user).ok()?, Command::Remove)),
             Body::UserGetRequest { user, request, .. } => Some(Translated::Lookup { user, request }),
             Body::UserGetResponse { user, request, assigns, presence } => {
                 let entry = Entry { assigns, presence: tracked(presence), joined: 0 };

@@ -54,22 +54,12 @@ impl Commands {
         ext: Ext,
         body: Body,
     ) {
-        if let (Body::EvictUser { user, .. } | Body::UserRemove { user }, Some(joined)) = (&body, ext.joined)
-            && joined_after(directory.channels(), &key, user, joined)
-        {
-            // A removal from before this node was back. The user has joined again since.
-            return;
-        }
         let asker = ext.request.map(|request| (ext.node.clone(), request));
-        let removal = match &body {
-            Body::EvictUser { user, reason } => Some((user, Command::Evict { reason: reason.clone() })),
-            Body::UserRemove { user } => Some((user, Command::Remove)),
-            _ => None,
-        };
-        if let Some((user, command)) = removal {
+        if let Some((user, command)) = Command::removal(&body) {
             let Ok(user) = UserId::new(user) else { return };
-            // A repeated removal is for a membership of this node alone: the user may have joined others since.
             return match ext.joined {
+                // A repeated removal is for one membership of this node alone: the user may have joined here again, or others.
+                Some(joined) if joined_after(directory.channels(), &key, &user, joined) => {}
                 Some(_) => self.execute(cx, directory, &key, user, command, asker),
                 None => self.remove_user(cx, directory, &key, user, command, asker),
             };
@@ -228,9 +218,9 @@ pub(in crate::cluster) fn lookup(
     }
 }
 
-/// Returns whether this node has the user, by a join after this time.
-fn joined_after(channels: &Channels, key: &ChannelKey, user: &str, joined: u64) -> bool {
-    let entry = UserId::new(user).ok().and_then(|user| channels.get(key)?.local().users().get(&user));
+/// Returns `true` if this node has the user, by a join after this time.
+fn joined_after(channels: &Channels, key: &ChannelKey, user: &UserId, joined: u64) -> bool {
+    let entry = channels.get(key).and_then(|channel| channel.local().users().get(user));
     entry.is_some_and(|entry| entry.joined > joined)
 }
 
