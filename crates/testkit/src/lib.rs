@@ -43,7 +43,7 @@ pub use recorder::Recorder;
 #[cfg(feature = "redis")]
 pub use redis::{RedisServer, free_port};
 #[cfg(feature = "pond")]
-pub use sessions::{BOB, SESSION_KEY, SessionChat, resumed};
+pub use sessions::{BOB, SESSION_KEY, SessionChat, connect_session, resumed};
 #[cfg(feature = "wait")]
 pub use wait::{DEADLINE, eventually, soon, within};
 

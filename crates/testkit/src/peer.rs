@@ -137,6 +137,21 @@ impl Peer {
         id
     }
 
+    /// Sends a message of the application without content, under this request id.
+    pub async fn send_as(&mut self, channel: &str, event: &str, id: &str) {
+        let message =
+            json!({ "action": "BROADCAST", "event": event, "channelName": channel, "requestId": id, "payload": {} });
+        self.text(&message.to_string()).await;
+    }
+
+    /// Sends a message as [`send_as`](Self::send_as) does, and returns the next one, which must be its answer.
+    pub async fn ask_as(&mut self, channel: &str, event: &str, id: &str) -> Value {
+        self.send_as(channel, event, id).await;
+        let answer = self.next().await;
+        assert_eq!(answer["requestId"], json!(id), "{answer}");
+        answer
+    }
+
     /// Sends any text.
     pub async fn text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.expect("the server reads");

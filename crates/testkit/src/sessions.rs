@@ -34,7 +34,7 @@ impl SessionChat {
     /// Creates the server, which is not served yet.
     pub fn new(options: Options, history: History) -> SessionChat {
         let pond = PondSocket::with_options(options).expect("valid options");
-        let endpoint = pond.create_endpoint("/", connect);
+        let endpoint = pond.create_endpoint("/", connect_session);
         let recoveries = Arc::<Mutex<Vec<_>>>::default();
         let noted = Arc::clone(&recoveries);
         let lobby = endpoint.create_channel("/chat/:room", move |ctx: JoinContext| {
@@ -108,7 +108,8 @@ fn number(message: &Value) -> u64 {
     message["payload"]["n"].as_u64().expect("a number")
 }
 
-async fn connect(ctx: ConnectionContext) -> Result<Connected> {
+/// Accepts a client with the session `key` of its query, and with the user id `user`, if there is one.
+pub async fn connect_session(ctx: ConnectionContext) -> Result<Connected> {
     let (user, key) = (ctx.query("user").map(str::to_owned), ctx.query("key").unwrap_or_default().to_owned());
     let accepted = ctx.accept().session(&key);
     Ok(match user {

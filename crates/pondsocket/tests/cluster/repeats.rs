@@ -10,7 +10,7 @@ use pondsocket::{
     Connected, ConnectionContext, Error, EventContext, History, JoinContext, Joined, Options, PondSocket, Result,
     Server, Shutdown,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::{Peer, eventually, serve};
 use tokio::sync::Semaphore;
 
@@ -90,35 +90,21 @@ impl ShopNode {
     }
 }
 
-async fn send(peer: &mut Peer, event: &str, id: &str) {
-    let message =
-        json!({ "action": "BROADCAST", "event": event, "channelName": CHANNEL, "requestId": id, "payload": {} });
-    peer.text(&message.to_string()).await;
-}
-
-/// Sends a message, and returns its answer.
-async fn ask(peer: &mut Peer, event: &str, id: &str) -> Value {
-    send(peer, event, id).await;
-    let answer = peer.next().await;
-    assert_eq!(answer["requestId"], json!(id), "{answer}");
-    answer
-}
-
 #[tokio::test]
 async fn a_repeat_at_another_node_is_answered_as_before_and_not_handled_again() {
     let (_hub, one, two) = pair().await;
     let mut client = one.bob().await;
-    let (first, second) = (ask(&mut client, "order", "a").await, ask(&mut client, "fail", "b").await);
+    let (first, second) = (client.ask_as(CHANNEL, "order", "a").await, client.ask_as(CHANNEL, "fail", "b").await);
     one.loses(client).await;
     let mut client = two.bob().await;
-    assert_eq!(ask(&mut client, "fail", "b").await, second);
-    assert_eq!(ask(&mut client, "order", "a").await, first);
-    let third = ask(&mut client, "order", "c").await;
+    assert_eq!(client.ask_as(CHANNEL, "fail", "b").await, second);
+    assert_eq!(client.ask_as(CHANNEL, "order", "a").await, first);
+    let third = client.ask_as(CHANNEL, "order", "c").await;
     // And back, with what each of the nodes has handled.
     two.loses(client).await;
     let mut client = one.bob().await;
-    assert_eq!(ask(&mut client, "order", "c").await, third);
-    assert_eq!(ask(&mut client, "order", "a").await, first);
+    assert_eq!(client.ask_as(CHANNEL, "order", "c").await, third);
+    assert_eq!(client.ask_as(CHANNEL, "order", "a").await, first);
     assert_eq!((one.orders(), two.orders()), (2, 1));
 }
 
@@ -128,7 +114,7 @@ async fn a_node_that_stops_hands_all_messages_of_a_session_over() {
     let mut client = one.bob().await;
     let mut answers = Vec::new();
     for number in 0..256 {
-        answers.push(ask(&mut client, "order", &number.to_string()).await);
+        answers.push(client.ask_as(CHANNEL, "order", &number.to_string()).await);
     }
     let pond = one.pond.clone();
     let stop =
@@ -138,7 +124,7 @@ async fn a_node_that_stops_hands_all_messages_of_a_session_over() {
     stop.await.expect("no panic");
     let mut client = two.bob().await;
     for (number, answer) in answers.iter().enumerate() {
-        assert_eq!(ask(&mut client, "order", &number.to_string()).await, *answer);
+        assert_eq!(client.ask_as(CHANNEL, "order", &number.to_string()).await, *answer);
     }
     assert_eq!(two.orders(), 0);
 }
@@ -147,7 +133,7 @@ async fn a_node_that_stops_hands_all_messages_of_a_session_over() {
 async fn a_repeat_waits_for_a_moment_for_the_node_that_still_handles_its_message() {
     let (_hub, one, two) = pair().await;
     let mut client = one.bob().await;
-    send(&mut client, "slow", "a").await;
+    client.send_as(CHANNEL, "slow", "a").await;
     eventually("it is handled", || one.orders() == 1).await;
     // Its connection is open, but nobody reads it.
     let lost = client;
@@ -163,7 +149,7 @@ async fn a_repeat_waits_for_a_moment_for_the_node_that_still_handles_its_message
     });
     let mut client = two.bob().await;
     released.await.expect("no panic");
-    assert_eq!(ask(&mut client, "slow", "a").await["payload"], json!({ "number": 1 }));
+    assert_eq!(client.ask_as(CHANNEL, "slow", "a").await["payload"], json!({ "number": 1 }));
     assert_eq!(two.orders(), 0);
     drop(lost);
 }
@@ -172,7 +158,7 @@ async fn a_repeat_waits_for_a_moment_for_the_node_that_still_handles_its_message
 async fn a_repeat_is_told_if_its_message_is_handled_elsewhere_for_too_long() {
     let (_hub, one, two) = pair().await;
     let mut client = one.bob().await;
-    send(&mut client, "slow", "a").await;
+    client.send_as(CHANNEL, "slow", "a").await;
     eventually("it is handled", || one.orders() == 1).await;
     client.reset();
     eventually("the loss is noticed", || {
@@ -180,7 +166,7 @@ async fn a_repeat_is_told_if_its_message_is_handled_elsewhere_for_too_long() {
     })
     .await;
     let mut client = two.bob().await;
-    assert_eq!(ask(&mut client, "slow", "a").await["payload"]["code"], json!(410));
+    assert_eq!(client.ask_as(CHANNEL, "slow", "a").await["payload"]["code"], json!(410));
     assert_eq!((one.orders(), two.orders()), (1, 0));
 }
 
@@ -188,13 +174,17 @@ async fn a_repeat_is_told_if_its_message_is_handled_elsewhere_for_too_long() {
 async fn after_the_loss_of_a_node_the_messages_of_earlier_connections_are_known() {
     let (_hub, one, two) = pair().await;
     let mut client = one.bob().await;
-    let first = ask(&mut client, "order", "a").await;
+    let first = client.ask_as(CHANNEL, "order", "a").await;
     one.loses(client).await;
     let mut client = two.bob().await;
-    ask(&mut client, "order", "b").await;
+    client.ask_as(CHANNEL, "order", "b").await;
     // From now on the node answers nothing, as one that was killed.
     two.bus.cut();
     let mut client = one.bob().await;
-    assert_eq!(ask(&mut client, "order", "a").await, first);
-    assert_eq!(ask(&mut client, "order", "b").await["payload"], json!({ "number": 2 }), "not promised: handled again");
+    assert_eq!(client.ask_as(CHANNEL, "order", "a").await, first);
+    assert_eq!(
+        client.ask_as(CHANNEL, "order", "b").await["payload"],
+        json!({ "number": 2 }),
+        "not promised: handled again"
+    );
 }

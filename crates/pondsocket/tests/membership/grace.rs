@@ -7,11 +7,11 @@ use std::time::Duration;
 use hyper::Method;
 use pondsocket::metrics::GraceEvent;
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, Error, EventContext, JoinContext, Joined, LeaveContext, Lobby, Metrics,
-    Options, Payload, PondSocket, Result, Shutdown, State,
+    Endpoint, Error, EventContext, JoinContext, Joined, LeaveContext, Lobby, Metrics, Options, Payload, PondSocket,
+    Result, Shutdown, State,
 };
 use serde_json::{Value, json};
-use testkit::{EventPeer, Peer, eventually, serve};
+use testkit::{EventPeer, Peer, connect_session, eventually, serve};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 /// Longer than any test.
@@ -20,15 +20,21 @@ const CHANNEL: &str = "/room/a";
 
 /// The notes of handlers, in order.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+pub(super) struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
-    fn note(&self, line: String) {
+    pub(super) fn note(&self, line: String) {
         self.0.lock().expect("no panic").push(line);
     }
 
     fn lines(&self) -> Vec<String> {
         self.0.lock().expect("no panic").clone()
+    }
+
+    pub(super) fn sorted(&self) -> Vec<String> {
+        let mut lines = self.lines();
+        lines.sort();
+        lines
     }
 }
 
@@ -52,16 +58,8 @@ struct House {
     graces: GraceLog,
 }
 
-async fn connect(ctx: ConnectionContext) -> Result<Connected> {
-    let (user, key) = (ctx.query("user").map(str::to_owned), ctx.query("key").unwrap_or_default().to_owned());
-    let accepted = ctx.accept().session(&key);
-    Ok(match user {
-        Some(user) => accepted.user_id(&user),
-        None => accepted,
-    })
-}
-
-async fn join(ctx: JoinContext, Payload(asked): Payload<Value>) -> Result<Joined> {
+/// Admits a user with the assigns and the mood that it asks for.
+pub(super) async fn join(ctx: JoinContext, Payload(asked): Payload<Value>) -> Result<Joined> {
     if asked["deny"] == true {
         return Err(Error::forbidden("not any more"));
     }
@@ -80,7 +78,7 @@ async fn join(ctx: JoinContext, Payload(asked): Payload<Value>) -> Result<Joined
 fn house_with(grace: Duration, options: Options) -> House {
     let (left, graces) = (Lines::default(), GraceLog::default());
     let pond = PondSocket::with_options(options).expect("valid options").state(left.clone()).metrics(graces.clone());
-    let endpoint = pond.create_endpoint("/", connect);
+    let endpoint = pond.create_endpoint("/", connect_session);
     let lobby = endpoint.create_channel("/room/:name", join);
     lobby.presence_grace(grace);
     lobby.on_event("ask", async |ctx: EventContext| ctx.reply("answered", &json!({})));

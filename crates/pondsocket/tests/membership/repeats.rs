@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use testkit::{Peer, Recorder, eventually, serve};
 use tokio::sync::Semaphore;
 
+const CHANNEL: &str = "/shop/1";
 const KEY: &str = "6f1e6b1c-session-of-bob";
 
 struct Shop {
@@ -96,22 +97,8 @@ async fn bob(address: SocketAddr) -> Peer {
 
 async fn bob_with(address: SocketAddr, path: &str, payload: Value) -> Peer {
     let mut bob = Peer::connect(address, path).await;
-    bob.join("/shop/1", payload).await;
+    bob.join(CHANNEL, payload).await;
     bob
-}
-
-async fn send(peer: &mut Peer, event: &str, id: &str) {
-    let message =
-        json!({ "action": "BROADCAST", "event": event, "channelName": "/shop/1", "requestId": id, "payload": {} });
-    peer.text(&message.to_string()).await;
-}
-
-/// Sends a message, and returns its answer.
-async fn ask(peer: &mut Peer, event: &str, id: &str) -> Value {
-    send(peer, event, id).await;
-    let answer = peer.next().await;
-    assert_eq!(answer["requestId"], json!(id), "{answer}");
-    answer
 }
 
 #[tokio::test]
@@ -119,23 +106,23 @@ async fn a_repeat_is_answered_as_before_and_not_handled_again() {
     let shop = shop();
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    let (first, second) = (ask(&mut client, "order", "a").await, ask(&mut client, "fail", "b").await);
+    let (first, second) = (client.ask_as(CHANNEL, "order", "a").await, client.ask_as(CHANNEL, "fail", "b").await);
     assert_eq!(first["payload"], json!({ "number": 1 }));
     assert_eq!(second["payload"]["message"], json!("order 2 is sold out"));
     shop.loses(client).await;
     let mut client = bob(address).await;
     // Byte for byte, in any order, and more than once.
     for _ in 0..2 {
-        assert_eq!(ask(&mut client, "fail", "b").await, second);
-        assert_eq!(ask(&mut client, "order", "a").await, first);
+        assert_eq!(client.ask_as(CHANNEL, "fail", "b").await, second);
+        assert_eq!(client.ask_as(CHANNEL, "order", "a").await, first);
     }
     assert_eq!(shop.orders(), 2);
-    assert_eq!(ask(&mut client, "order", "c").await["payload"], json!({ "number": 3 }));
+    assert_eq!(client.ask_as(CHANNEL, "order", "c").await["payload"], json!({ "number": 3 }));
     // The session goes on over any number of connections.
     shop.loses(client).await;
     let mut client = bob(address).await;
-    assert_eq!(ask(&mut client, "order", "a").await, first);
-    assert_eq!(ask(&mut client, "order", "c").await["payload"], json!({ "number": 3 }));
+    assert_eq!(client.ask_as(CHANNEL, "order", "a").await, first);
+    assert_eq!(client.ask_as(CHANNEL, "order", "c").await["payload"], json!({ "number": 3 }));
     assert_eq!(shop.counted.of("message_repeated").len(), 6);
     assert_eq!(shop.counted.of("message_repeated")[0], "/ bob /shop/1 fail");
 }
@@ -145,15 +132,15 @@ async fn a_repeat_of_a_message_that_is_still_handled_waits_for_its_answer() {
     let shop = shop();
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    send(&mut client, "slow", "a").await;
+    client.send_as(CHANNEL, "slow", "a").await;
     eventually("it is handled", || shop.orders() == 1).await;
     client.reset();
     eventually("the loss is noticed", || shop.pond.snapshot().endpoints[0].channels.iter().all(|c| c.members == 0))
         .await;
     let mut client = bob(address).await;
-    send(&mut client, "slow", "a").await;
+    client.send_as(CHANNEL, "slow", "a").await;
     // Behind the repeat, as behind any message of the channel.
-    send(&mut client, "order", "b").await;
+    client.send_as(CHANNEL, "order", "b").await;
     eventually("it is received", || shop.counted.of("message_received").len() == 3).await;
     assert_eq!(shop.orders(), 1, "neither is handled before");
     shop.release.add_permits(1);
@@ -167,13 +154,13 @@ async fn a_message_without_an_answer_takes_effect_once() {
     let shop = shop();
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    send(&mut client, "shout", "a").await;
+    client.send_as(CHANNEL, "shout", "a").await;
     let shouted = client.next().await;
     let position = shouted["requestId"].clone();
     shop.loses(client).await;
     let mut client = bob_with(address, "/", json!({ "$resume": position })).await;
-    send(&mut client, "shout", "a").await;
-    assert_eq!(ask(&mut client, "order", "b").await["payload"], json!({ "number": 2 }));
+    client.send_as(CHANNEL, "shout", "a").await;
+    assert_eq!(client.ask_as(CHANNEL, "order", "b").await["payload"], json!({ "number": 2 }));
     assert_eq!(shop.orders(), 2);
 }
 
@@ -188,10 +175,10 @@ async fn only_clients_that_keep_their_position_in_a_session_may_repeat() {
         let shop = shop();
         let (_server, address) = serve(&shop.pond).await;
         let mut client = bob(address).await;
-        ask(&mut client, "order", "a").await;
+        client.ask_as(CHANNEL, "order", "a").await;
         shop.loses(client).await;
         let mut client = bob_with(address, path, payload.clone()).await;
-        assert_eq!(ask(&mut client, "order", "a").await["payload"], json!({ "number": 2 }), "{path} {payload}");
+        assert_eq!(client.ask_as(CHANNEL, "order", "a").await["payload"], json!({ "number": 2 }), "{path} {payload}");
         assert_eq!(shop.counted.of("message_repeated"), Vec::<String>::new());
     }
 }
@@ -201,19 +188,19 @@ async fn a_message_whose_answer_is_not_kept_any_more_is_not_handled_again() {
     let shop = shop();
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    ask(&mut client, "large", "a").await;
-    let second = ask(&mut client, "large", "b").await;
-    let first = ask(&mut client, "large", "a").await;
+    client.ask_as(CHANNEL, "large", "a").await;
+    let second = client.ask_as(CHANNEL, "large", "b").await;
+    let first = client.ask_as(CHANNEL, "large", "a").await;
     assert_eq!((&first["event"], &first["payload"]["code"]), (&json!("INTERNAL_ERROR"), &json!(410)));
-    assert_eq!(ask(&mut client, "large", "b").await, second);
+    assert_eq!(client.ask_as(CHANNEL, "large", "b").await, second);
     assert_eq!(shop.orders(), 2);
     // The last 256 messages are known.
     for number in 0..255 {
-        ask(&mut client, "order", &number.to_string()).await;
+        client.ask_as(CHANNEL, "order", &number.to_string()).await;
     }
-    assert_eq!(ask(&mut client, "large", "b").await, second);
-    ask(&mut client, "order", "255").await;
-    assert_eq!(ask(&mut client, "large", "a").await["payload"]["number"], json!(259), "handled as a new message");
+    assert_eq!(client.ask_as(CHANNEL, "large", "b").await, second);
+    client.ask_as(CHANNEL, "order", "255").await;
+    assert_eq!(client.ask_as(CHANNEL, "large", "a").await["payload"]["number"], json!(259), "handled as a new message");
 }
 
 #[tokio::test]
@@ -221,16 +208,16 @@ async fn a_session_that_has_ended_knows_no_messages() {
     let shop = shop_with(Options::default().resume_window(Duration::from_millis(50)));
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    ask(&mut client, "order", "a").await;
+    client.ask_as(CHANNEL, "order", "a").await;
     shop.loses(client).await;
     eventually("the session ends", || shop.pond.snapshot().endpoints[0].sessions == 0).await;
     let mut client = bob(address).await;
-    assert_eq!(ask(&mut client, "order", "a").await["payload"], json!({ "number": 2 }));
+    assert_eq!(client.ask_as(CHANNEL, "order", "a").await["payload"], json!({ "number": 2 }));
     // Closed by the client for good.
     client.socket.close(None).await.expect("it closes");
     eventually("it is closed", || shop.endpoint.connections().is_empty()).await;
     let mut client = bob(address).await;
-    assert_eq!(ask(&mut client, "order", "a").await["payload"], json!({ "number": 3 }));
+    assert_eq!(client.ask_as(CHANNEL, "order", "a").await["payload"], json!({ "number": 3 }));
 }
 
 /// The next of several servers with one file.
@@ -255,18 +242,22 @@ async fn repeats_are_answered_by_the_next_server_as_by_the_one_before() {
     let shop = next_shop(&folder);
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    let (first, second) = (ask(&mut client, "order", "a").await, ask(&mut client, "fail", "b").await);
-    send(&mut client, "shout", "c").await;
+    let (first, second) = (client.ask_as(CHANNEL, "order", "a").await, client.ask_as(CHANNEL, "fail", "b").await);
+    client.send_as(CHANNEL, "shout", "c").await;
     let position = client.next().await["requestId"].clone();
     stop(&shop, Some(client), Duration::from_secs(10)).await;
 
     let shop = next_shop(&folder);
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob_with(address, "/", json!({ "$resume": position })).await;
-    assert_eq!(ask(&mut client, "fail", "b").await, second);
-    assert_eq!(ask(&mut client, "order", "a").await, first);
-    send(&mut client, "shout", "c").await;
-    assert_eq!(ask(&mut client, "order", "d").await["payload"], json!({ "number": 1 }), "the first one of this server");
+    assert_eq!(client.ask_as(CHANNEL, "fail", "b").await, second);
+    assert_eq!(client.ask_as(CHANNEL, "order", "a").await, first);
+    client.send_as(CHANNEL, "shout", "c").await;
+    assert_eq!(
+        client.ask_as(CHANNEL, "order", "d").await["payload"],
+        json!({ "number": 1 }),
+        "the first one of this server"
+    );
     assert_eq!((shop.orders(), shop.counted.of("message_repeated").len()), (1, 3));
     // They go on over any number of servers, also those that the client does not connect to.
     stop(&shop, Some(client), Duration::from_secs(10)).await;
@@ -274,7 +265,7 @@ async fn repeats_are_answered_by_the_next_server_as_by_the_one_before() {
     let shop = next_shop(&folder);
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    assert_eq!(ask(&mut client, "order", "a").await, first);
+    assert_eq!(client.ask_as(CHANNEL, "order", "a").await, first);
     assert_eq!(shop.orders(), 0);
 }
 
@@ -284,9 +275,9 @@ async fn the_next_server_says_so_if_the_answer_to_a_repeat_is_gone() {
     let shop = next_shop(&folder);
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    ask(&mut client, "large", "a").await;
-    let second = ask(&mut client, "large", "b").await;
-    send(&mut client, "slow", "c").await;
+    client.ask_as(CHANNEL, "large", "a").await;
+    let second = client.ask_as(CHANNEL, "large", "b").await;
+    client.send_as(CHANNEL, "slow", "c").await;
     eventually("it is handled", || shop.orders() == 3).await;
     // The handler does not finish, and is cancelled.
     stop(&shop, None, Duration::ZERO).await;
@@ -296,10 +287,10 @@ async fn the_next_server_says_so_if_the_answer_to_a_repeat_is_gone() {
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
     for (event, id) in [("large", "a"), ("slow", "c")] {
-        let answer = ask(&mut client, event, id).await;
+        let answer = client.ask_as(CHANNEL, event, id).await;
         assert_eq!((&answer["event"], &answer["payload"]["code"]), (&json!("INTERNAL_ERROR"), &json!(410)), "{id}");
     }
-    assert_eq!(ask(&mut client, "large", "b").await, second);
+    assert_eq!(client.ask_as(CHANNEL, "large", "b").await, second);
     assert_eq!(shop.orders(), 0);
 }
 
@@ -309,15 +300,15 @@ async fn outgoing_handlers_of_the_next_server_decide_about_replies_and_not_about
     let shop = next_shop(&folder);
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    ask(&mut client, "order", "a").await;
-    let second = ask(&mut client, "fail", "b").await;
+    client.ask_as(CHANNEL, "order", "a").await;
+    let second = client.ask_as(CHANNEL, "fail", "b").await;
     stop(&shop, Some(client), Duration::from_secs(10)).await;
 
     let shop = next_shop(&folder);
     shop.lobby.on_outgoing(":any", |_: &OutgoingContext| Outgoing::replace(&json!({ "number": 0 })));
     let (_server, address) = serve(&shop.pond).await;
     let mut client = bob(address).await;
-    assert_eq!(ask(&mut client, "order", "a").await["payload"], json!({ "number": 0 }));
-    assert_eq!(ask(&mut client, "fail", "b").await, second);
+    assert_eq!(client.ask_as(CHANNEL, "order", "a").await["payload"], json!({ "number": 0 }));
+    assert_eq!(client.ask_as(CHANNEL, "fail", "b").await, second);
     assert_eq!(shop.orders(), 0);
 }

@@ -7,34 +7,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pondsocket::metrics::GraceEvent;
-use pondsocket::{
-    Connected, ConnectionContext, Endpoint, Error, EventContext, History, JoinContext, Joined, LeaveContext, Metrics,
-    Options, Payload, PondSocket, Result, Server, Shutdown,
-};
+use pondsocket::{Endpoint, EventContext, History, LeaveContext, Metrics, Options, PondSocket, Server, Shutdown};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{Peer, eventually, serve};
+use testkit::{Peer, connect_session, eventually, serve};
+
+use crate::grace::{self, Lines};
 
 const CHANNEL: &str = "/room/a";
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(60);
-
-/// What has happened on all servers, in order.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Lines {
-    fn note(&self, line: String) {
-        self.0.lock().expect("no panic").push(line);
-    }
-
-    fn sorted(&self) -> Vec<String> {
-        let mut lines = self.0.lock().expect("no panic").clone();
-        lines.sort();
-        lines
-    }
-}
 
 /// Counts memberships as a gauge does, and the events of graces.
 #[derive(Clone, Default)]
@@ -76,31 +59,6 @@ struct House {
     address: SocketAddr,
 }
 
-async fn connect(ctx: ConnectionContext) -> Result<Connected> {
-    let (user, key) = (ctx.query("user").map(str::to_owned), ctx.query("key").unwrap_or_default().to_owned());
-    let accepted = ctx.accept().session(&key);
-    Ok(match user {
-        Some(user) => accepted.user_id(&user),
-        None => accepted,
-    })
-}
-
-async fn enter_room(ctx: JoinContext, Payload(asked): Payload<Value>) -> Result<Joined> {
-    if asked["deny"] == true {
-        return Err(Error::forbidden("not any more"));
-    }
-    let mut joined = ctx.accept();
-    if let Some(assigns) = asked["assigns"].as_object() {
-        for (key, value) in assigns {
-            joined = joined.assign(key, value);
-        }
-    }
-    Ok(match asked.get("mood") {
-        Some(mood) => joined.track(&json!({ "mood": mood })),
-        None => joined,
-    })
-}
-
 impl Deployment {
     fn new(grace: Duration) -> Deployment {
         Deployment { folder: tempfile::tempdir().expect("a folder"), grace, left: Lines::default() }
@@ -118,8 +76,8 @@ impl Deployment {
         let gauge = Gauge::default();
         let pond = PondSocket::with_options(options.history_file(self.file())).expect("valid options");
         let pond = pond.metrics(gauge.clone());
-        let endpoint = pond.create_endpoint("/", connect);
-        let lobby = endpoint.create_channel(pattern, enter_room);
+        let endpoint = pond.create_endpoint("/", connect_session);
+        let lobby = endpoint.create_channel(pattern, grace::join);
         lobby.presence_grace(self.grace);
         lobby.on_event("ask", async |ctx: EventContext| ctx.reply("answered", &ctx.user()?.assigns::<Value>()?));
         let left = self.left.clone();
@@ -358,7 +316,7 @@ async fn a_channel_goes_on_with_its_history_and_its_members() {
     let deployment = Deployment::new(LONG);
     let start = async || {
         let pond = PondSocket::with_options(Options::default().history_file(deployment.file())).expect("valid options");
-        let lobby = pond.create_endpoint("/", connect).create_channel("/room/:name", enter_room);
+        let lobby = pond.create_endpoint("/", connect_session).create_channel("/room/:name", grace::join);
         lobby.history(History::new()).presence_grace(LONG);
         let (server, address) = serve(&pond).await;
         (pond, server, address)
