@@ -43,7 +43,7 @@ pub(crate) enum Load {
     Churn { connections: usize, rounds: usize },
     /// Two nodes, and messages from a client of one to a client of the other.
     Nodes(ClusterLoad),
-    /// What histories cost.
+    /// The cost of histories.
     History(HistoryLoad),
 }
 

@@ -228,7 +228,7 @@ async fn wrong_arguments_are_refused_and_change_nothing() {
     assert_eq!(redis.command::<Vec<String>>(&["KEYS", "*"]).await, [""; 0]);
 }
 
-/// What the function accepts every node can read: each message arrives at its position, and byte for byte.
+/// Every node can read all that the function accepts: each message arrives at its position, and byte for byte.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payloads_arrive_byte_for_byte_or_are_refused() {
     let redis = with_functions().await;

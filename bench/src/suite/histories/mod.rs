@@ -1,4 +1,4 @@
-//! What histories cost: for each message that is kept, for clients that come back, in memory, and between nodes.
+//! The cost of histories: for each message that is kept, for clients that come back, in memory, and between nodes.
 
 mod fanout;
 mod memory;

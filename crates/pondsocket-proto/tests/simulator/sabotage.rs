@@ -60,7 +60,7 @@ pub(crate) enum Sabotage {
     HastyJoins,
     /// A node that has sent messages without the store goes on with the history that the store has.
     Outages,
-    /// What was sent to a client counts as received.
+    /// Everything that was sent to a client counts as received.
     Proofs,
 }
 
@@ -231,7 +231,7 @@ impl SabotageFilter {
         message
     }
 
-    /// What was read from the store for a channel whose history is at `here`: the position, and the messages.
+    /// The content of the store as it is read for a channel whose history is at `here`: the position, and the messages.
     pub(crate) fn read(
         &self,
         here: Position,

@@ -144,7 +144,7 @@ impl Chat {
     }
 }
 
-/// What the proxy had received when it lost the client comes again. Were its answers trusted, 2 to 4 would be lost.
+/// The messages that the proxy had received when it lost the client come again. Were its answers trusted, 2 to 4 would be lost.
 #[tokio::test]
 async fn without_pong_proofs_nothing_is_lost_behind_a_proxy_that_answers_pings() {
     let chat = chat(Options::default().pong_proofs(false));

@@ -128,7 +128,7 @@ impl Common {
     }
 }
 
-/// What a reader has received.
+/// The messages that a reader has received.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) name: String,

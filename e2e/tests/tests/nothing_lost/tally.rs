@@ -52,7 +52,7 @@ impl Tally {
         self.gaps + self.anew
     }
 
-    /// What has changed since an earlier tally.
+    /// The difference to an earlier tally.
     pub(crate) fn since(&self, before: &Tally) -> Tally {
         Tally {
             messages: self.messages - before.messages,

@@ -37,7 +37,7 @@ pub(super) struct HistoryClient {
     pub(super) told_at: u64,
     /// The messages since then.
     seen: HashSet<usize>,
-    /// What the servers know of the positions of a client that does not know them: the record of its session.
+    /// The record of its session: the positions of a client that does not know them.
     pub(super) session: Option<Progress>,
     /// The connection whose positions the record has.
     pub(super) recorded: Option<usize>,

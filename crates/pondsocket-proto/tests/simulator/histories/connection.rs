@@ -12,7 +12,7 @@ use super::super::redis::Peer;
 /// The time between two pings, in milliseconds.
 const PROOF_INTERVAL: u64 = 1000;
 
-/// What a client receives.
+/// One message of the server to a client.
 #[derive(Clone, Debug)]
 pub(super) enum Frame {
     /// The acknowledgement of the join, with the position that a client is told that has asked for it.

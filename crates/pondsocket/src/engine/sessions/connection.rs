@@ -133,7 +133,7 @@ impl ConnectionSession {
         self.proof.lock().skip(watched, next);
     }
 
-    /// What the client was sent of a channel, and has received of that.
+    /// The progress of the client in a channel: the offsets that it was sent, and those that it has received for certain.
     pub(crate) fn progress(&self, channel: &ChannelName) -> Option<Progress> {
         let (channels, proof) = (self.channels.lock(), self.proof.lock());
         let (epoch, _) = channels.iter().find(|(_, name)| name == channel)?;
