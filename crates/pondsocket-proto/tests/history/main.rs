@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use pondsocket_proto::channel::{
     CatchUpLimits, DeliveryPolicy, Encoded, GapReason, HistoryRules, Join, LocalTarget, Plan, Recipients, Recovery,
-    Step,
+    ResumeRequest, Step,
 };
 use pondsocket_proto::id::ConnectionId;
 use pondsocket_proto::position::{Epoch, Position};
@@ -296,6 +296,18 @@ fn a_message_is_not_replayed_to_the_users_that_it_left_out() {
         world.channel.recovery(&user(1), Some(Resume::From(at(0)).into())),
         Recovery::Resumed { missed: 2, may_repeat: 0 }
     );
+}
+
+#[test]
+fn messages_that_a_client_has_had_from_another_node_and_that_are_yet_to_arrive_may_repeat() {
+    let mut world = HistoryWorld::with_rules(rules());
+    world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    for (sent, missed, may_repeat) in [(1, 1, 0), (2, 1, 1), (5, 4, 4), (u64::MAX, 1, 1)] {
+        let request = ResumeRequest { sent: Some(sent), ..Resume::From(at(1)).into() };
+        let recovery = world.channel.recovery(&user(0), Some(request));
+        assert_eq!(recovery, Recovery::Resumed { missed, may_repeat }, "sent: {sent}");
+    }
 }
 
 #[test]

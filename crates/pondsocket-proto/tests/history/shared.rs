@@ -120,6 +120,8 @@ enum ClusterAction {
     },
     LoseMessages(usize),
     Read(usize),
+    /// The store is back: the node is about to read.
+    Reattach(usize),
     Move {
         user: usize,
         node: usize,
@@ -141,6 +143,7 @@ fn action() -> impl Strategy<Value = ClusterAction> {
         8 => (node(), prop::bool::weighted(0.1)).prop_map(|(node, twice)| ClusterAction::Receive { node, twice }),
         1 => node().prop_map(ClusterAction::LoseMessages),
         2 => node().prop_map(ClusterAction::Read),
+        1 => node().prop_map(ClusterAction::Reattach),
         3 => (0..USERS, node()).prop_map(|(user, node)| ClusterAction::Move { user, node }),
         2 => (0..USERS).prop_map(ClusterAction::Close),
         1 => Just(ClusterAction::LoseStore),
@@ -191,6 +194,7 @@ impl Cluster {
                 self.nodes[node].inbox.clear();
             }
             ClusterAction::Read(node) => self.read(node),
+            ClusterAction::Reattach(node) => self.nodes[node].world.channel.reattach(),
             ClusterAction::Move { user, node } => {
                 self.leave(user);
                 self.join(user, node);
@@ -255,8 +259,9 @@ impl Cluster {
     }
 
     fn read(&mut self, node: usize) {
-        let channel = &self.nodes[node].world.channel;
-        if channel.is_detached() && channel.history().expect("a history").position().offset > 0 {
+        let channel = &mut self.nodes[node].world.channel;
+        channel.reattach();
+        if channel.owes_restart() {
             let epoch = self.store.fresh();
             self.store.lose_everything();
             self.store.top = Some(Position { epoch, offset: 0 });
@@ -507,4 +512,58 @@ fn what_comes_from_other_nodes_while_the_store_is_lost_does_not_come_again_over_
     cluster.act(ClusterAction::Move { user: 0, node: 1 });
     let answer = cluster.nodes[1].world.acknowledgements[0].clone();
     assert!(cluster.clients[0].log.is_empty() && answer.contains(r#""gap":"epoch""#), "{answer}");
+}
+
+#[test]
+fn a_message_reaches_all_that_is_sent_while_its_node_returns_to_the_store() {
+    let mut cluster = Cluster::new();
+    (0..2).for_each(|node| cluster.join(node, node));
+    cluster.act(ClusterAction::Detach(0));
+    cluster.send(0, 0, 0, false);
+    cluster.act(ClusterAction::Reattach(0));
+    // The node begins the history anew. Members of another one are told of that before the node has read it.
+    cluster.store.lose_everything();
+    cluster.read(1);
+    assert!(cluster.clients[1].was_told);
+    cluster.send(0, 0, 0, false);
+    cluster.append(0, 0);
+    cluster.receive(1, false);
+    assert_eq!(cluster.clients[1].log, [cluster.store.all[0].position]);
+}
+
+#[test]
+fn a_node_that_loses_the_store_again_while_it_returns_goes_on_with_its_own_positions() {
+    let mut cluster = Cluster::new();
+    cluster.join(0, 0);
+    cluster.act(ClusterAction::Detach(0));
+    cluster.send(0, 0, 0, false);
+    let first = cluster.clients[0].last.expect("a position of the node");
+    (cluster.clients[0].was_told, cluster.clients[0].is_owed_notice) = (false, false);
+    cluster.act(ClusterAction::Reattach(0));
+    cluster.send(0, 0, 0, false);
+    assert_eq!(cluster.clients[0].last, Some(first), "it waits for the store");
+    cluster.act(ClusterAction::Detach(0));
+    let client = &cluster.clients[0];
+    assert_eq!((client.last, client.was_told), (Some(Position { offset: 2, ..first }), false));
+}
+
+/// As with a former primary of Redis that starts again and is not yet told that another one has taken its place.
+#[test]
+fn the_members_of_all_nodes_are_told_when_a_node_has_appended_to_a_store_that_the_others_do_not_use() {
+    let mut cluster = Cluster::new();
+    (0..2).for_each(|node| cluster.join(node, node));
+    cluster.send(1, 1, 0, false);
+    cluster.append(1, 0);
+    cluster.settle();
+    cluster.send(0, 0, 0, false);
+    cluster.nodes[0].requests.clear();
+    let stray = Position { epoch: Epoch::new(77), offset: 1 };
+    cluster.nodes[0].world.channel.place(1, Some(stray));
+    assert!(cluster.nodes[0].world.channel.is_behind());
+    cluster.read(0);
+    assert!(cluster.nodes[0].world.channel.owes_restart());
+    assert!(!cluster.clients[1].was_told);
+    cluster.settle();
+    assert!(!cluster.nodes[0].world.channel.owes_restart());
+    assert!(cluster.clients[1].was_told, "the member of the other node has missed a message");
 }

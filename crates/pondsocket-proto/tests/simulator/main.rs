@@ -57,7 +57,7 @@ const REGRESSIONS: &str = include_str!("regressions.txt");
 const LAST_LINES: usize = 60;
 
 /// The seeds among which each broken rule has to be found.
-const SABOTAGED: u64 = 200;
+const SABOTAGED: u64 = 600;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))

@@ -112,7 +112,7 @@ impl HistoryHost for EndpointHost {
     fn deliver_kept(&self, channel: &str, position: Position, message: UserMessageRef<'_>) -> bool {
         let live = self.0.upgrade().and_then(|endpoint| endpoint.hub.get(channel));
         match live {
-            Some(live) if live.shared_position().is_some() => {
+            Some(live) if live.shared_state().is_some() => {
                 live.deliver_kept(position, message, live.delivery_policy(message.event))
             }
             // This node keeps no history of the channel, or has not opened it.
@@ -145,10 +145,14 @@ impl HistoryHost for EndpointHost {
         }
     }
 
+    fn reattach(&self, of: &Instance) {
+        if let Some(live) = self.live(of) {
+            live.reattach();
+        }
+    }
+
     fn history(&self, of: &Instance) -> Option<HistoryState> {
-        let live = self.live(of)?;
-        let (position, is_detached) = live.shared_position()?;
-        Some(HistoryState { position, is_loading: live.is_loading(), is_detached })
+        self.live(of)?.shared_state()
     }
 }
 

@@ -155,6 +155,12 @@ impl<R> Channel<R> {
                     }
                 }
             }
+            // Sent by another node, and yet to arrive here: they come behind the replay.
+            let ahead =
+                sent.filter(|sent| *sent < u64::MAX).map_or(0, |sent| sent.saturating_sub(ring.position().offset));
+            let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
+            missed.messages = missed.messages.saturating_add(ahead);
+            missed.may_repeat = missed.may_repeat.saturating_add(ahead);
             match unproven {
                 Unproven::Gap if missed.may_repeat > 0 => Err(GapReason::Unproven),
                 Unproven::Repeat | Unproven::Skip | Unproven::Gap => Ok(missed),

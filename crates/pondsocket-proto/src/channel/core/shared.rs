@@ -66,9 +66,9 @@ impl<R> Channel<R> {
         self.stage() == Some(SharedStage::Loading)
     }
 
-    /// Returns `true` if this node gives the positions by itself, because the store is away.
+    /// Returns `true` if the positions are those of this node itself, because the store was away when it gave them.
     pub fn is_detached(&self) -> bool {
-        self.stage() == Some(SharedStage::Detached)
+        matches!(self.stage(), Some(SharedStage::Detached | SharedStage::Returning))
     }
 
     /// Returns `true` if another node may have given a client this position, and it has not come here: it is ahead, or of
@@ -79,9 +79,17 @@ impl<R> Channel<R> {
             && last.is_some_and(|last| last.epoch != position.epoch || last.offset < position.offset)
     }
 
-    /// Returns `true` if messages have to be read from the store: their successors have come without them.
+    /// Returns `true` if the store has to be read: messages have come without those ahead of them, or the history [is
+    /// to begin anew](Self::owes_restart).
     pub fn is_behind(&self) -> bool {
-        self.shared.as_ref().is_some_and(|shared| shared.is_behind())
+        self.shared.as_ref().is_some_and(|shared| shared.is_behind() || shared.has_strayed)
+    }
+
+    /// Returns `true` if members of other nodes may have missed messages that this node has sent, and are not told yet: the history
+    /// is to begin anew.
+    pub fn owes_restart(&self) -> bool {
+        let has_sent = self.is_detached() && self.history.as_ref().is_some_and(|ring| ring.position().offset > 0);
+        has_sent || self.shared.as_ref().is_some_and(|shared| shared.has_strayed)
     }
 
     /// Returns `true` if messages of this channel wait for their positions.
@@ -89,7 +97,7 @@ impl<R> Channel<R> {
         self.queue.is_barred()
     }
 
-    /// Returns `true` if the store gives the positions.
+    /// Returns `true` if the store gives the positions of further messages.
     pub fn asks_for_positions(&self) -> bool {
         self.stage().is_some_and(|stage| stage != SharedStage::Detached)
     }
@@ -146,13 +154,13 @@ impl<R> Channel<R> {
         let last = self.shared.as_ref().and_then(|shared| match shared.stage {
             SharedStage::Loading => None,
             SharedStage::Loaded => ring,
-            SharedStage::Detached => shared.left_at,
+            SharedStage::Detached | SharedStage::Returning => shared.left_at,
         });
         if last.is_some_and(|last| last.epoch == position.epoch && position.offset <= last.offset) {
             return;
         }
         let other = OtherMessage::new(message, policy, 0);
-        if self.is_detached() {
+        if !self.asks_for_positions() {
             return self.deliver_detached(other);
         }
         let Some(shared) = &mut self.shared else { return };
@@ -174,7 +182,7 @@ impl<R> Channel<R> {
             None => Position { epoch: fresh, offset: 0 },
         };
         let before = messages.first().map_or(top.offset, |first| first.offset - 1);
-        let goes_on = !is_first && stage != SharedStage::Detached && top.epoch == last.epoch;
+        let goes_on = stage == SharedStage::Loaded && top.epoch == last.epoch;
         let gap = match goes_on {
             true if before <= last.offset => None,
             true => Some(GapReason::Trimmed),
@@ -193,20 +201,22 @@ impl<R> Channel<R> {
         for stored in messages {
             self.apply_stored(stored, is_first, policy);
         }
-        let misplaced = self.shared.as_mut().map_or(Vec::new(), |shared| shared.read_up_to(top));
+        let misplaced = self.shared.as_mut().map_or(Vec::new(), |shared| shared.read_up_to(top, last.epoch));
         misplaced.into_iter().for_each(|number| self.refuse(number));
         self.advance();
         gap.filter(|_| self.local.connection_count() > 0)
     }
 
     /// Gives positions without the store from now on, in an epoch of this node. What waits for a position gets one. A channel that
-    /// does so already goes on: its positions show that members of other nodes have missed something.
+    /// has done so already goes on in its epoch: its positions show that members of other nodes have missed something.
     pub fn detach(&mut self, epoch: Epoch) {
         let Some(shared) = self.shared.as_mut().filter(|shared| shared.stage != SharedStage::Detached) else { return };
-        shared.left_at = self.history.as_deref().map(Ring::position).filter(|_| shared.stage == SharedStage::Loaded);
-        shared.stage = SharedStage::Detached;
+        let before = std::mem::replace(&mut shared.stage, SharedStage::Detached);
         let early = shared.take_all();
-        self.begin_anew(Position { epoch, offset: 0 });
+        if before != SharedStage::Returning {
+            shared.left_at = self.history.as_deref().map(Ring::position).filter(|_| before == SharedStage::Loaded);
+            self.begin_anew(Position { epoch, offset: 0 });
+        }
         for message in early {
             // Own ones wait at their barriers.
             if let EarlyMessage::Other(other) = message {
@@ -215,6 +225,15 @@ impl<R> Channel<R> {
         }
         while self.queue.is_barred() {
             self.open_barrier(Self::append_pending);
+        }
+    }
+
+    /// Lets messages wait for positions of the store again, because the history is about to be begun anew and read. Those of a
+    /// node that gave positions meanwhile would be missed by the members of other nodes, which have been told of the gap
+    /// already.
+    pub fn reattach(&mut self) {
+        if let Some(shared) = self.shared.as_mut().filter(|shared| shared.stage == SharedStage::Detached) {
+            shared.stage = SharedStage::Returning;
         }
     }
 

@@ -20,6 +20,8 @@ pub(in crate::channel) struct SharedOrder {
     has_dropped: bool,
     /// The number of the last message of this node.
     pub(in crate::channel) last_number: u64,
+    /// `true` if the store has given a message of this node a position that other nodes may not have seen.
+    pub(in crate::channel) has_strayed: bool,
     /// The last position of the history that the nodes share, when this node began to give positions by itself.
     pub(in crate::channel) left_at: Option<Position>,
 }
@@ -33,6 +35,8 @@ pub(in crate::channel) enum SharedStage {
     Loaded,
     /// The store is away: this node gives the positions by itself, in an epoch of its own.
     Detached,
+    /// The same, but the store is back: messages wait for its positions until the history is read.
+    Returning,
 }
 
 /// A message whose turn has not come.
@@ -63,7 +67,7 @@ pub(in crate::channel) struct OtherMessage {
 impl SharedOrder {
     pub(in crate::channel) fn new() -> SharedOrder {
         let (stage, early) = (SharedStage::Loading, BTreeMap::new());
-        SharedOrder { stage, early, has_dropped: false, last_number: 0, left_at: None }
+        SharedOrder { stage, early, has_dropped: false, last_number: 0, has_strayed: false, left_at: None }
     }
 
     /// Adds a message that has come.
@@ -87,12 +91,14 @@ impl SharedOrder {
         self.has_dropped || !self.early.is_empty()
     }
 
-    /// The history was read up to this position. Returns the numbers of the own messages that have no place in it: they were
-    /// appended in an earlier epoch. Messages of other nodes from an earlier epoch are dropped, because the members are told of
+    /// The history was read up to this position, and was in the epoch `last` before. Returns the numbers of the own messages that
+    /// have no place in it: they were appended in another epoch. If it is neither of the two, other nodes may have passed it
+    /// by: this node had reached a store that the others had left, or had not used yet. Messages of other nodes from an earlier epoch are dropped, because the members are told of
     /// the gap, and a late message would be out of order. Those of other epochs that have come since the last read may be of a
     /// later one, and stay.
-    pub(in crate::channel) fn read_up_to(&mut self, top: Position) -> Vec<u64> {
+    pub(in crate::channel) fn read_up_to(&mut self, top: Position, last: Epoch) -> Vec<u64> {
         self.has_dropped = false;
+        self.has_strayed &= top.epoch == last;
         let mut misplaced = Vec::new();
         let early = std::mem::take(&mut self.early);
         for ((epoch, offset), mut message) in early {
@@ -103,6 +109,7 @@ impl SharedOrder {
                 EarlyMessage::Other(_) => continue,
                 EarlyMessage::Own(number) => {
                     misplaced.push(*number);
+                    self.has_strayed |= epoch != top.epoch && epoch != last;
                     continue;
                 }
             }

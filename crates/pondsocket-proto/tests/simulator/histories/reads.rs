@@ -62,12 +62,16 @@ impl World {
 
     fn begin_read(&mut self, peer: Peer, key: &ChannelKey, number: u64) {
         let (now, keeps_silent) = (self.now, self.gate.forgets_outages());
-        let open = &self.histories().nodes[&peer].open[key];
+        let is_up = self.redis.is_up(peer);
+        let open = self.open_mut(peer, key).expect("it is open");
+        if is_up {
+            open.channel.reattach();
+        }
         let (seen, is_loading) = (open.position(), open.channel.is_loading());
-        let restarts = open.channel.is_detached() && seen.offset > 0 && !keeps_silent;
+        let restarts = open.channel.owes_restart() && !keeps_silent;
         let stage = if restarts { ReadStage::Restarting } else { ReadStage::Reading };
         let mut read = PendingRead { request: 0, asked: now, number, stage, seen, is_loading };
-        if !self.redis.is_up(peer) {
+        if !is_up {
             return self.read_failed(peer, key, read);
         }
         read.request = self.ask_for(peer, key, &read);
@@ -110,7 +114,8 @@ impl World {
         let node = &self.histories().nodes[&peer];
         let open = &node.open[key];
         let serial = open.serial;
-        if read.is_loading && node.is_given_up(open.opened, now) {
+        let was_detached = open.channel.is_detached();
+        if was_detached || read.is_loading && node.is_given_up(open.opened, now) {
             self.detach(peer, key, serial);
         }
         self.open_mut(peer, key).expect("it is open").plan_read(now + RETRY);
@@ -185,7 +190,7 @@ impl World {
                 own: number_of(stored.by, peer, serial),
                 message: Some(message.as_ref()),
             });
-            let is_of_then = open.position().epoch == read.seen.epoch;
+            let is_of_then = open.position().epoch == read.seen.epoch && open.channel.asks_for_positions();
             if is_of_then {
                 let stored = StoredMessages { position, messages: messages.collect(), fresh };
                 open.channel.load(stored, &|event| policy_of(event, unfiltered));

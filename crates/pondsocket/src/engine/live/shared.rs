@@ -7,6 +7,7 @@ use pondsocket_proto::cluster::message::UserMessageRef;
 use pondsocket_proto::position::{Epoch, Position};
 
 use super::{AtOnce, LiveChannel, Ring, Rules};
+use crate::cluster::node::HistoryState;
 
 impl<L: Rules> LiveChannel<L> {
     /// Returns `true` if the history is yet to be read from the store.
@@ -24,11 +25,16 @@ impl<L: Rules> LiveChannel<L> {
         self.read(|channel| channel.asks_for_positions())
     }
 
-    /// The position of the last message, and whether this node gives the positions. `None` if the history is not shared.
-    pub(crate) fn shared_position(&self) -> Option<(Position, bool)> {
+    /// The state of the history; `None` if it is not shared.
+    pub(crate) fn shared_state(&self) -> Option<HistoryState> {
         self.read(|channel| {
             let position = channel.history().map(Ring::position).filter(|_| channel.shares_history())?;
-            Some((position, channel.is_detached()))
+            Some(HistoryState {
+                position,
+                is_loading: channel.is_loading(),
+                is_detached: channel.is_detached(),
+                owes_restart: channel.owes_restart(),
+            })
         })
     }
 
@@ -60,8 +66,9 @@ impl<L: Rules> LiveChannel<L> {
     pub(crate) fn load(self: &Arc<Self>, seen: Epoch, stored: StoredMessages<'_>) -> (Option<GapReason>, bool) {
         let policy = |event: &str| self.delivery_policy(event);
         let loaded = self.change(AtOnce, |channel| {
-            if channel.history().map(|ring| ring.position().epoch) != Some(seen) {
-                // It has begun anew since. What was read before that is of no use.
+            let epoch = channel.history().map(|ring| ring.position().epoch);
+            if epoch != Some(seen) || !channel.asks_for_positions() {
+                // It has begun anew since, or gives positions by itself again. What was read before that is of no use.
                 return (None, true);
             }
             let gap = channel.load(stored, &policy);
@@ -74,5 +81,11 @@ impl<L: Rules> LiveChannel<L> {
     pub(crate) fn detach(self: &Arc<Self>, epoch: Epoch) {
         // A channel that has closed has nothing that waits.
         let _ = self.change(AtOnce, |channel| channel.detach(epoch));
+    }
+
+    /// Lets messages wait for the store again, if they do not.
+    pub(crate) fn reattach(self: &Arc<Self>) {
+        // The same.
+        let _ = self.change(AtOnce, |channel| channel.reattach());
     }
 }

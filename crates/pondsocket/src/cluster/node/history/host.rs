@@ -19,6 +19,8 @@ pub(crate) trait HistoryHost: Send + Sync {
     fn load(&self, of: &Instance, seen: Epoch, stored: StoredMessages<'_>) -> bool;
     /// Lets the channel give positions by itself.
     fn detach(&self, of: &Instance, epoch: Epoch);
+    /// Lets the messages of a channel that gives positions by itself wait for the store again.
+    fn reattach(&self, of: &Instance);
     /// The state of the history; `None` if the channel has closed.
     fn history(&self, of: &Instance) -> Option<HistoryState>;
 }
@@ -40,4 +42,6 @@ pub(crate) struct HistoryState {
     pub(crate) is_loading: bool,
     /// `true` if the channel gives positions by itself.
     pub(crate) is_detached: bool,
+    /// `true` if the history is to begin anew, because members of other nodes may have missed messages of this one.
+    pub(crate) owes_restart: bool,
 }

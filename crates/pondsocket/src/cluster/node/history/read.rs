@@ -10,7 +10,7 @@ use pondsocket_proto::cluster::{ChannelKey, Topic};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::Node;
+use super::super::{Host, Node};
 use super::append::number_of;
 use super::host::{HistoryState, Instance, PATIENCE};
 use crate::cluster::{BusError, HistoryStore, Lost, StoredHistory};
@@ -215,10 +215,14 @@ impl Node {
     }
 
     async fn read_history(&self, topic: &Topic, open: &OpenHistory) {
-        let OpenHistory { key, of, rules, opened, .. } = open;
+        let OpenHistory { key, of, opened, .. } = open;
         let (Some(store), Some(host)) = (self.bus.history(), self.host(&key.endpoint)) else { return };
         let Some(state) = host.history(of) else { return };
-        match self.fetch(store, topic, (key, rules), state).await {
+        let fetched = match state.is_detached {
+            true => self.return_to(store, topic, open, &*host).await,
+            false => self.fetch(store, topic, open, state).await,
+        };
+        match fetched {
             Ok(stored) => {
                 let is_behind = self.load(open, state, &stored);
                 self.histories.open.lock().note_done(topic, of, open.begun);
@@ -238,16 +242,39 @@ impl Node {
         }
     }
 
-    /// Reads a history, and begins it if there is none, or if this node has given positions without the store.
+    /// Reads the history of a channel that has given positions without the store.
+    async fn return_to(
+        &self,
+        store: &dyn HistoryStore,
+        topic: &Topic,
+        open: &OpenHistory,
+        host: &dyn Host,
+    ) -> Result<StoredHistory, BusError> {
+        let OpenHistory { key, of, .. } = open;
+        // Messages wait from here on, and so not before the store answers.
+        store.read(topic, None, 0).await?;
+        host.reattach(of);
+        let read = match host.history(of) {
+            Some(state) => self.fetch(store, topic, open, state).await,
+            None => Ok(StoredHistory::default()),
+        };
+        if read.is_err() {
+            self.histories.appends.lock().drop_channel(key);
+            host.detach(of, ids::fresh_epoch());
+        }
+        read
+    }
+
+    /// Reads a history, and begins it if there is none, or if members of other nodes have missed something.
     async fn fetch(
         &self,
         store: &dyn HistoryStore,
         topic: &Topic,
-        (key, rules): (&ChannelKey, &HistoryRules),
+        OpenHistory { key, rules, .. }: &OpenHistory,
         state: HistoryState,
     ) -> Result<StoredHistory, BusError> {
         let ttl = Duration::from_millis(rules.ttl);
-        if state.is_detached && state.position.offset > 0 {
+        if state.owes_restart {
             store.restart(topic, ids::fresh_epoch(), ttl).await?;
             // The members of other nodes have missed what was sent here, and are to learn it before the next message.
             self.announce_restart(key);
