@@ -3,15 +3,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use pondsocket::cluster::{
     Append, Appended, BoxFuture, Bus, BusError, BusErrorKind, BusSink, BusStats, Caps, Epoch, GapCause, HistoryStore,
-    Lease, Leases, NodeId, Outcome, Position, Publish, Stop, StoredHistory, Topic,
+    Lease, Leases, NodeId, Outcome, Position, Publish, Stop, StoredHistory, StoredRecord, Topic,
 };
 use tokio::task::JoinSet;
 
 use crate::connect::Connector;
-use crate::history::{self, Question};
+use crate::history::{self, PutQuestion, Question};
 use crate::leases::LeaseTable;
 use crate::options::RedisOptions;
 use crate::publisher::Publisher;
@@ -193,17 +192,23 @@ impl HistoryStore for RedisBus {
         })
     }
 
-    fn put<'a>(&'a self, key: &'a str, record: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<StoredRecord>, BusError>> {
         Box::pin(async move {
-            let command = self.publisher.histories.put(key, &record, ttl);
-            self.publisher.request(&command).await
+            let kept: Option<Vec<u8>> = self.publisher.request(&self.publisher.histories.get(key)).await?;
+            kept.as_deref().map(history::record).transpose()
         })
     }
 
-    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, BusError>> {
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        record: &'a StoredRecord,
+        replaces: u64,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<bool, BusError>> {
         Box::pin(async move {
-            let record: Option<Vec<u8>> = self.publisher.request(&self.publisher.histories.take(key)).await?;
-            Ok(record.map(Bytes::from))
+            let PutQuestion { script, key, arguments } = self.publisher.histories.put(key, record, replaces, ttl);
+            self.publisher.evaluate(script, &key, &arguments).await
         })
     }
 }

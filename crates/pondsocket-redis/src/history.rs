@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use pondsocket::cluster::{Append, BusError, BusErrorKind, Epoch, Position, StoredHistory, StoredMessage, Topic};
+use pondsocket::cluster::{
+    Append, BusError, BusErrorKind, Epoch, Position, StoredHistory, StoredMessage, StoredRecord, Topic,
+};
 use redis::{Cmd, cmd};
 
 use crate::backoff::random;
@@ -62,6 +64,15 @@ redis.call('PEXPIRE', KEYS[2], whole(ARGV[2] + NUMBERED))
 return false
 ";
 
+/// Keeps a record, which begins with its version, unless one of another version than those that it may replace is kept.
+const PUT: &str = r"
+local held = redis.call('GET', KEYS[1])
+local version = held and held ~= ARGV[1] and string.match(held, '^%d+')
+if version and version + 0 > ARGV[2] + 0 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return 1
+";
+
 /// The longest time for which Redis is told to keep something: longer ones are shortened to a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -73,6 +84,7 @@ pub(crate) struct Histories {
     append: KnownScript,
     read: KnownScript,
     restart: KnownScript,
+    put: KnownScript,
 }
 
 /// A script with its keys and arguments.
@@ -80,6 +92,13 @@ pub(crate) struct Question<'a> {
     pub(crate) script: &'a KnownScript,
     pub(crate) keys: [String; 2],
     pub(crate) arguments: Vec<String>,
+}
+
+/// The question that keeps a record: its script, its key and its arguments.
+pub(crate) struct PutQuestion<'a> {
+    pub(crate) script: &'a KnownScript,
+    pub(crate) key: [String; 1],
+    pub(crate) arguments: [Vec<u8>; 3],
 }
 
 /// The answer of the script for reading; `None` if there is no history.
@@ -92,6 +111,7 @@ impl Histories {
             append: script(APPEND),
             read: script(READ),
             restart: script(RESTART),
+            put: KnownScript::new(PUT),
         }
     }
 
@@ -127,16 +147,17 @@ impl Histories {
         Question { script: &self.restart, keys: self.keys(topic), arguments }
     }
 
-    pub(crate) fn put(&self, key: &str, record: &[u8], ttl: Duration) -> Cmd {
-        let mut command = cmd("SET");
-        command.arg(self.record(key)).arg(record).arg("PX").arg(millis(ttl));
+    pub(crate) fn get(&self, key: &str) -> Cmd {
+        let mut command = cmd("GET");
+        command.arg(self.record(key));
         command
     }
 
-    pub(crate) fn take(&self, key: &str) -> Cmd {
-        let mut command = cmd("GETDEL");
-        command.arg(self.record(key));
-        command
+    pub(crate) fn put(&self, key: &str, record: &StoredRecord, replaces: u64, ttl: Duration) -> PutQuestion<'_> {
+        let StoredRecord { version, data } = record;
+        let text = [version.to_string().as_bytes(), b" ", data].concat();
+        let arguments = [text, replaces.to_string().into(), millis(ttl).to_string().into()];
+        PutQuestion { script: &self.put, key: [self.record(key)], arguments }
     }
 
     /// The keys of the stream and of the hash. They have a hash tag, so that they are in one slot.
@@ -164,6 +185,16 @@ fn script(code: &str) -> KnownScript {
 pub(crate) fn history(answer: ReadAnswer) -> Result<StoredHistory, BusError> {
     let Some(answer) = answer else { return Ok(StoredHistory::default()) };
     parse(answer).ok_or_else(|| BusError::new(BusErrorKind::Other, "the answer of Redis is no history"))
+}
+
+/// The record that a key has, as [`Histories::put`] has written it.
+pub(crate) fn record(kept: &[u8]) -> Result<StoredRecord, BusError> {
+    let parse = || {
+        let at = kept.iter().position(|byte| *byte == b' ')?;
+        let version = text(&kept[..at])?.parse().ok()?;
+        Some(StoredRecord { version, data: Bytes::copy_from_slice(&kept[at + 1..]) })
+    };
+    parse().ok_or_else(|| BusError::new(BusErrorKind::Other, "the answer of Redis is no record"))
 }
 
 fn parse(answer: Vec<Vec<u8>>) -> Option<StoredHistory> {

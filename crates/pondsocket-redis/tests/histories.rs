@@ -6,13 +6,18 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use pondsocket::cluster::{Append, Appended, Bus, BusErrorKind, Epoch, HistoryStore, Position, StoredHistory};
+use bytes::Bytes;
+use pondsocket::cluster::{
+    Append, Appended, Bus, BusErrorKind, Epoch, HistoryStore, Position, StoredHistory, StoredRecord,
+};
 use pondsocket_redis::{RedisBus, RedisOptions, SentinelOptions};
 use support::{Node, options};
 use testkit::{DEADLINE, RedisServer, eventually, soon};
 use tokio::time::{Instant, sleep};
 
 const TOPIC: &str = "pondsocket:v1:default:api/socket:/chat/1";
+
+const RECORD: StoredRecord = StoredRecord { version: 1, data: Bytes::from_static(b"record") };
 const STREAM: &str = "pondsocket:v1:default:__history__:{api/socket:/chat/1}:s";
 const META: &str = "pondsocket:v1:default:__history__:{api/socket:/chat/1}:m";
 
@@ -145,8 +150,8 @@ async fn a_restart_begins_histories_anew() {
         let mut redis = RedisServer::start_with(arguments).await;
         let mut node = Node::listening(options(&redis), &[]).await;
         let before = append(&node, "before").await;
-        let key = || node.bus.put("key", "record".into(), Duration::from_secs(60));
-        soon("record", key()).await.expect("a record");
+        let kept = soon("record", node.bus.put("key", &RECORD, 0, Duration::from_secs(60))).await;
+        assert_eq!(kept, Ok(true));
         redis.kill().await;
         node.next_down().await;
         redis.restart().await;
@@ -154,8 +159,8 @@ async fn a_restart_begins_histories_anew() {
         let after = append_at_last(&node, "after").await;
         assert!(after.epoch != before.epoch && after.offset == 1, "{after} after {before}");
         assert_eq!(texts(&node).await, [text("after", after)]);
-        let record = soon("record", node.bus.take("key")).await.expect("an answer");
-        assert_eq!(record.is_some(), !arguments.is_empty(), "records are as persistent as Redis");
+        let record = soon("record", node.bus.get("key")).await;
+        assert_eq!(record, Ok((!arguments.is_empty()).then_some(RECORD)), "records are as persistent as Redis");
     }
 }
 
@@ -198,7 +203,7 @@ async fn all_keys_expire() {
         let short = Append { ttl, ..message(&format!("short {round}")) };
         assert!(matches!(try_append(&node.bus, short).await, Appended::At(_)));
         soon("restart", node.bus.restart(&"t".into(), Epoch::new(7), ttl)).await.expect("a restart");
-        soon("record", node.bus.put("key", "record".into(), ttl)).await.expect("a record");
+        assert_eq!(soon("record", node.bus.put("key", &RECORD, 0, ttl)).await, Ok(true));
         let deadline = Instant::now() + DEADLINE;
         loop {
             let left: Vec<String> = redis.command(&["KEYS", "*"]).await;
@@ -315,7 +320,7 @@ async fn without_free_memory_nothing_is_appended() {
         );
     }
     assert_eq!(read(&node).await.position, Some(first));
-    assert!(soon("answer", node.bus.put("key", "record".into(), Duration::from_secs(9))).await.is_err());
+    assert!(soon("answer", node.bus.put("key", &RECORD, 0, Duration::from_secs(9))).await.is_err());
     limit("0").await;
     let third = append(&node, "3").await;
     assert_eq!(third, Position { offset: 2, ..first });

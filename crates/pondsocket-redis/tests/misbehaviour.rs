@@ -397,13 +397,15 @@ async fn answers_that_are_no_history_are_errors() {
     ] {
         let shown = answer.clone();
         let rule = move |call: &fake::Call| match () {
-            () if call.is("EVALSHA") || call.is("GETDEL") || call.is("SET") => Act::Say(answer.clone()),
+            () if call.is("EVALSHA") || call.is("GET") => Act::Say(answer.clone()),
             () => Act::Normal,
         };
         let fake = Fake::start(rule).await;
         let mut node = Node::listening(fake.options(), &["t"]).await;
         let history = soon("answer", node.bus.read(&"t".into(), None, 9)).await;
         assert_eq!(history.ok(), expected, "{shown:?}");
+        let record = soon("answer", node.bus.get("key")).await;
+        assert_eq!(record.ok(), (shown == "$-1\r\n").then_some(None), "{shown:?}");
         works(&mut node).await;
         assert_eq!(node.bus.stats().sessions, 1);
     }

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use pondsocket::cluster::{
-    Append, Appended, Bus, BusErrorKind, BusEvent, Epoch, HistoryStore, NodeId, Outcome, Position,
+    Append, Appended, Bus, BusErrorKind, BusEvent, Epoch, HistoryStore, NodeId, Outcome, Position, StoredRecord,
 };
 use support::{Node, options};
 use testkit::{RedisServer, eventually, soon};
@@ -221,8 +221,9 @@ async fn the_acl_recipe_suffices() {
     assert_eq!(node.bus.read(&topic, None, 10).await.expect("a history").messages.len(), 1);
     // Keys that exist are deleted.
     node.bus.restart(&topic, Epoch::new(3), TTL).await.expect("a restart");
-    node.bus.put("key", "record".into(), TTL).await.expect("a record");
-    assert_eq!(node.bus.take("key").await.expect("a record"), Some("record".into()));
+    let record = StoredRecord { version: 1, data: "record".into() };
+    assert_eq!(node.bus.put("key", &record, 0, TTL).await, Ok(true));
+    assert_eq!(node.bus.get("key").await, Ok(Some(record)));
     assert_eq!(node.bus.stats().sessions, 1);
 }
 

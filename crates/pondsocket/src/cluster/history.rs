@@ -52,17 +52,35 @@ pub trait HistoryStore: Send + Sync {
     /// lost what followed this one.
     fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>>;
 
-    /// Keeps a record under a key for `ttl`, in place of an earlier one. Keys are texts of up to 256 printable ASCII characters.
+    /// Returns the record of a key, if there is one. Keys are texts of up to 256 printable ASCII characters.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<StoredRecord>, BusError>>;
+
+    /// Keeps a record under a key for `ttl`. It replaces one whose version is `replaces` or less, and the very same one, so that
+    /// a call can be repeated. A record of any other version stays as it is, and the answer is `false`.
+    ///
+    /// Of several nodes that replace a record of the version `replaces` by one of a later version, one is answered `true`.
     ///
     /// # Errors
     /// As for [`read`](Self::read): the record may be kept.
-    fn put<'a>(&'a self, key: &'a str, record: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>>;
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        record: &'a StoredRecord,
+        replaces: u64,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<bool, BusError>>;
+}
 
-    /// Removes a record, and returns it. Of several calls, on any nodes, one gets it.
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read): the record may be removed.
-    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, BusError>>;
+/// A record of a [`HistoryStore`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredRecord {
+    /// The version, below 2^53.
+    pub version: u64,
+    /// The content.
+    pub data: Bytes,
 }
 
 /// A message to be appended to a history. Its text is `head`, the position that it gets, and `tail`.

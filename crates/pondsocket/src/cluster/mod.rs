@@ -108,7 +108,7 @@
 //! | H4 | [`Appended::NotSent`] is final: the message is not appended later. After [`Appended::Unknown`] it may be [repeated](Append::is_repeated): if it was appended, and is among the last thousand of its history, the answer is its position, and it is not published again. |
 //! | H5 | A history that the engine has lost, or of which it may have lost the end, is read as none, and begins anew with the next message. |
 //! | H6 | What is read is contiguous, and ends with the message of [`StoredHistory::position`]. |
-//! | H7 | A record is taken once. |
+//! | H7 | A record replaces none of a later version. Of several that replace one record by a later version, one does. |
 //! | H8 | No call waits for an engine that is not there. |
 
 mod bus;
@@ -125,7 +125,7 @@ mod stop;
 pub use bus::{BoxFuture, Bus, Caps, Outcome, Publish};
 pub use error::{BusError, BusErrorKind};
 pub use event::{BusEvent, BusSession, GapCause, Lost};
-pub use history::{Append, Appended, HistoryStore, StoredHistory, StoredMessage};
+pub use history::{Append, Appended, HistoryStore, StoredHistory, StoredMessage, StoredRecord};
 pub use lease::Leases;
 pub use pondsocket_proto::cluster::Topic;
 #[doc(no_inline)]

@@ -4,18 +4,22 @@
 //! ```text
 //!  connection begins --> record: the node, and the positions        (written again while they move, within a rate)
 //!  connection ends   --> record: the positions, which are a ticket  (with the answers to the client's messages)
-//!  the next one, on any node: takes the record
+//!  the next one, on any node: reads the record
 //!      a ticket           --> resumes there
 //!      of a living node   --> asks that node, which pings the client and ends a dead connection, as it ends an event stream:
 //!                             then there is a ticket; or the node keeps the session, and says so
 //!      of a dead node     --> resumes at what the record has: what the client has received since comes again
+//!                         --> acquires the session: its own record is kept in place of the one that it has read
 //! ```
+//!
+//! Each connection has a version, which is later than those of the connections before. A record replaces none of a later version: what a
+//! node writes too late, because the store was away or slow, changes nothing. A record is never removed when it is read, so it
+//! is there for the next attempt of a client that has gone meanwhile.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use pondsocket_proto::channel::Progress;
 use pondsocket_proto::cluster::NodeId;
 use pondsocket_proto::id::{ChannelName, UserId};
@@ -25,7 +29,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::cluster::{BoxFuture, BusError};
+use crate::cluster::{BoxFuture, BusError, StoredRecord};
 use crate::engine::answers::{Answers, CopyLimits};
 use crate::engine::handled::{HandledMessage, HandledRecord};
 
@@ -44,13 +48,24 @@ const LONGEST_LOOK: Duration = Duration::from_millis(400);
 /// The longest name of a channel in a record. Names are checked when channels are joined.
 const MAX_NAME: usize = 4096;
 
+/// The time for which the record of a session that is over is kept, against records that are written too late.
+const OVER_TTL: Duration = Duration::from_secs(60);
+
 /// The records of sessions in the store of the bus.
 pub(crate) trait SessionRecords: fmt::Debug + Send + Sync {
-    /// Removes a record, and returns it.
-    fn take(&self, key: &str) -> BoxFuture<'static, Result<Option<Bytes>, BusError>>;
-    /// Keeps a record, or removes it, behind the earlier calls. It does not wait; `kept` runs with `true` once the record
-    /// is kept, or with `false` if it is not.
-    fn put(&self, key: String, record: Option<Bytes>, ttl: Duration, kept: Option<Box<dyn FnOnce(bool) + Send>>);
+    /// Returns a record.
+    fn get(&self, key: &str) -> BoxFuture<'static, Result<Option<StoredRecord>, BusError>>;
+    /// Keeps a record in place of one of the version `replaces` or an earlier one. Returns `false` if a later one is kept.
+    fn replace(
+        &self,
+        key: &str,
+        record: StoredRecord,
+        replaces: u64,
+        ttl: Duration,
+    ) -> BoxFuture<'static, Result<bool, BusError>>;
+    /// Keeps a record in place of one of the same or an earlier version, and of one that still waits, as soon as the store
+    /// answers. It does not wait.
+    fn put(&self, key: String, record: StoredRecord, ttl: Duration, settled: Option<Settled>);
     /// Returns `false` if so much waits to be written that further records should be short.
     fn has_room(&self) -> bool;
     /// Asks a node to end the connection of a session, if its client does not answer. Returns `false` if the node is not alive.
@@ -59,7 +74,12 @@ pub(crate) trait SessionRecords: fmt::Debug + Send + Sync {
     fn is_away(&self) -> bool;
     /// This node.
     fn me(&self) -> NodeId;
+    /// The time, in milliseconds since 1970.
+    fn now(&self) -> u64;
 }
+
+/// Called with `true` once a record is kept, or needed no more because a later one is; with `false` if it is dropped.
+pub(crate) type Settled = Box<dyn FnOnce(bool) + Send>;
 
 /// The positions of a client in its channels.
 pub(crate) type Positions = Vec<(ChannelName, Progress)>;
@@ -75,7 +95,7 @@ pub(crate) struct SharedSessions {
 /// The state of a session in the store.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Nothing, or nothing for this user.
+    /// Nothing that is later than the ticket which this node has, or nothing for this user.
     Nothing,
     /// The store has not answered.
     Unknown,
@@ -85,19 +105,33 @@ pub(crate) enum Found {
     Alive,
 }
 
+/// The facts about a session that go into its record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    /// The version of its connection.
+    pub(crate) version: u64,
+    pub(crate) user: &'a UserId,
+    pub(crate) positions: &'a Positions,
+    pub(crate) answers: Option<&'a Answers>,
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 struct Record {
     /// The node that has the connection; `None` if it has ended.
     node: Option<(Box<str>, u64)>,
     user: Box<str>,
-    /// True if the node has answered another one: its client is alive, and keeps the session.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    is_held: bool,
+    /// The time at which the node has answered another one that its client is alive, and keeps the session; 0 if it has not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    held: u64,
     /// The channels, each with the position up to which everything is proven, and the offset up to which it was sent.
     channels: Vec<(Box<str>, Position, u64)>,
-    /// The messages of the client that were handled. Nodes of an earlier version know none.
+    /// The messages of the client that were handled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     handled: Vec<Box<RawValue>>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl SharedSessions {
@@ -116,101 +150,98 @@ impl SharedSessions {
         format!("{}{key}", self.prefix)
     }
 
-    /// Keeps the ticket of a connection that has ended. `kept` runs with `true` once that is done, or with `false` if it cannot be.
-    pub(crate) fn keep(
-        &self,
-        key: &str,
-        user: &UserId,
-        (channels, answers): (&Positions, Option<&Answers>),
-        ttl: Duration,
-        kept: Box<dyn FnOnce(bool) + Send>,
-    ) {
+    /// The version of a new connection, which is later than `earlier`, and than those of connections whose record is gone.
+    pub(crate) fn version_behind(&self, earlier: u64) -> u64 {
+        self.records.now().max(earlier + 1)
+    }
+
+    /// Keeps the ticket of a connection that has ended.
+    pub(crate) fn keep(&self, key: &str, known: Known<'_>, ttl: Duration, settled: Settled) {
         let limits = if self.records.has_room() { CopyLimits::ALL } else { CopyLimits::SHORT };
-        let record = Record::new(None, user, channels, copy(answers, limits)).encode();
-        self.records.put(self.key(key), Some(record), ttl, Some(kept));
+        self.records.put(self.key(key), Record::new(None, known, limits).encode(known.version), ttl, Some(settled));
     }
 
     /// Notes the positions of a connection of this node, and the last messages that were handled.
-    pub(crate) fn follow(&self, key: &str, user: &UserId, known: (&Positions, Option<&Answers>), ttl: Duration) {
-        self.records.put(self.key(key), Some(self.of_this_node(user, known).encode()), ttl, None);
+    pub(crate) fn follow(&self, key: &str, known: Known<'_>, ttl: Duration) {
+        self.records.put(self.key(key), self.of_this_node(known).encode(known.version), ttl, None);
     }
 
     /// Notes the same for another node, which has asked: the client is alive.
-    pub(crate) fn hold(&self, key: &str, user: &UserId, known: (&Positions, Option<&Answers>), ttl: Duration) {
-        let record = Record { is_held: true, ..self.of_this_node(user, known) };
-        self.records.put(self.key(key), Some(record.encode()), ttl, None);
+    pub(crate) fn hold(&self, key: &str, known: Known<'_>, ttl: Duration) {
+        let record = Record { held: self.records.now(), ..self.of_this_node(known) };
+        self.records.put(self.key(key), record.encode(known.version), ttl, None);
     }
 
-    fn of_this_node(&self, user: &UserId, (channels, answers): (&Positions, Option<&Answers>)) -> Record {
+    fn of_this_node(&self, known: Known<'_>) -> Record {
         let NodeId { name, incarnation } = self.records.me();
-        let node = Some((name.as_ref().into(), incarnation));
-        Record::new(node, user, channels, copy(answers, CopyLimits::SHORT))
+        Record::new(Some((name.as_ref().into(), incarnation)), known, CopyLimits::SHORT)
     }
 
-    /// The session has ended.
-    pub(crate) fn forget(&self, key: &str) {
-        self.records.put(self.key(key), None, Duration::ZERO, None);
+    /// The session has ended with the connection of this version.
+    pub(crate) fn forget(&self, key: &str, version: u64) {
+        let over = Record { node: None, user: "".into(), held: 0, channels: Vec::new(), handled: Vec::new() };
+        self.records.put(self.key(key), over.encode(version), OVER_TTL, None);
     }
 
-    /// Takes what is known of a session. A record of another user than `user` stays. One of this node is older than a ticket that
-    /// this node has.
-    pub(crate) async fn take(&self, key: &str, user: Option<&UserId>, ttl: Duration, has_ticket: bool) -> Found {
+    /// Finds what is known of a session, and the version of its record; 0 if there is none. `own` is the version of the ticket that
+    /// this node has: a record that is not later is passed over.
+    pub(crate) async fn find(&self, key: &str, user: Option<&UserId>, own: Option<u64>) -> (Found, u64) {
         let key = self.key(key);
-        let mut claimed: Option<Record> = None;
-        let (mut until, mut look) = (Instant::now(), FIRST_LOOK);
+        let mut look = FIRST_LOOK;
+        let mut asked: Option<Asked> = None;
         loop {
-            let answer = self.take_record(&key).await;
-            if answer.is_none() && claimed.is_none() {
-                return Found::Unknown;
-            }
-            let taken = answer.flatten();
-            let record = taken.as_ref().and_then(|taken| serde_json::from_slice::<Record>(taken).ok());
-            let holder = record.as_ref().and_then(Record::holder);
-            match (record, holder) {
-                (Some(record), _) if user.is_some_and(|user| *user.as_str() != *record.user) => {
-                    // A stolen key is worth nothing without the user's own credentials.
-                    self.records.put(key, taken, ttl, None);
-                    return Found::Nothing;
+            let read = self.read(&key).await;
+            let (stored, asking) = match (read, asked) {
+                (Some(Some(stored)), asked) => (stored, asked),
+                // It has expired, or the store is gone.
+                (_, Some(Asked { record, version, .. })) => return (record.into_ticket(true), version),
+                (Some(None), None) => return (Found::Nothing, 0),
+                (None, None) => return (Found::Unknown, 0),
+            };
+            let StoredRecord { version, data } = stored;
+            // A stolen key is worth nothing without the user's own credentials.
+            let is_of_user = |record: &Record| user.is_none_or(|user| *user.as_str() == *record.user);
+            let record = serde_json::from_slice::<Record>(&data).ok().filter(is_of_user);
+            let Some(record) = record.filter(|_| own.is_none_or(|own| own < version)) else {
+                return (Found::Nothing, version);
+            };
+            let Some(holder) = record.holder() else { return (record.into_ticket(false), version) };
+            let (held, until) = match asking {
+                Some(Asked { held, .. }) if record.held > held => return (Found::Alive, version),
+                Some(Asked { until, .. }) if Instant::now() >= until => return (record.into_ticket(true), version),
+                Some(Asked { held, until, .. }) => (held, until),
+                None if holder == self.records.me() || !self.records.claim(&holder, &key) => {
+                    return (record.into_ticket(true), version);
                 }
-                (Some(record), None) => return record.into_ticket(false),
-                (Some(record), Some(_)) if claimed.is_some() && record.is_held => {
-                    self.records.put(key, taken, ttl, None);
-                    return Found::Alive;
-                }
-                (Some(record), Some(_)) if claimed.is_some() && Instant::now() >= until => {
-                    return record.into_ticket(true);
-                }
-                // Written before the node was asked, or while it pings the client: its answer is still to come.
-                (Some(record), Some(_)) if claimed.is_some() => claimed = Some(record),
-                (Some(_), Some(holder)) if has_ticket && holder == self.records.me() => return Found::Nothing,
-                (Some(record), Some(holder)) => {
-                    if holder == self.records.me() || !self.records.claim(&holder, &key) {
-                        return record.into_ticket(true);
-                    }
-                    claimed = Some(record);
-                    until = Instant::now() + HOLDER_WAIT;
-                }
-                (None, _) if claimed.is_none() => return Found::Nothing,
-                // The node that has the connection has not answered.
-                (None, _) if Instant::now() >= until => {
-                    return claimed.map_or(Found::Nothing, |record| record.into_ticket(true));
-                }
-                (None, _) => {}
-            }
+                None => (record.held, Instant::now() + HOLDER_WAIT),
+            };
+            asked = Some(Asked { record, version, held, until });
             sleep(look).await;
             look = (2 * look).min(LONGEST_LOOK);
         }
     }
 
-    /// Takes a record; `None` if the store does not answer. A store that loses its connection is asked again. An answer that comes
-    /// too late is lost, and the record with it.
-    async fn take_record(&self, key: &str) -> Option<Option<Bytes>> {
+    /// Keeps the record of a connection of this node in place of the one of version `replaces`, which was read, and waits for
+    /// that: until then the next connection would find the earlier record. Returns `None` if it is not known, and `false` if another
+    /// record has been kept since.
+    pub(crate) async fn acquire(&self, key: &str, known: Known<'_>, replaces: u64, ttl: Duration) -> Option<bool> {
+        let (key, record) = (self.key(key), self.of_this_node(known).encode(known.version));
+        self.in_time(|| self.records.replace(&key, record.clone(), replaces, ttl)).await
+    }
+
+    /// Reads a record; `None` if the store does not answer.
+    async fn read(&self, key: &str) -> Option<Option<StoredRecord>> {
+        self.in_time(|| self.records.get(key)).await
+    }
+
+    /// The answer of the store to a question; `None` if it does not answer. One that loses its connection is asked again.
+    async fn in_time<T>(&self, ask: impl Fn() -> BoxFuture<'static, Result<T, BusError>>) -> Option<T> {
         let deadline = Instant::now() + STORE_WAIT;
         loop {
-            match timeout_at(deadline, self.records.take(key)).await {
-                Ok(Ok(taken)) => return Some(taken),
+            match timeout_at(deadline, ask()).await {
+                Ok(Ok(answer)) => return Some(answer),
                 Ok(Err(error)) if self.records.is_away() || Instant::now() + FIRST_LOOK >= deadline => {
-                    tracing::debug!(target: "pondsocket::bus", %error, "cannot read a session");
+                    tracing::debug!(target: "pondsocket::bus", %error, "the store of sessions does not answer");
                     return None;
                 }
                 Ok(Err(_)) => sleep(FIRST_LOOK).await,
@@ -220,22 +251,32 @@ impl SharedSessions {
     }
 }
 
-fn copy(answers: Option<&Answers>, limits: CopyLimits) -> Vec<HandledMessage> {
-    answers.map(|answers| answers.copy(limits)).unwrap_or_default()
+/// The record of a node that was asked to end the connection of a session.
+#[derive(Debug)]
+struct Asked {
+    record: Record,
+    version: u64,
+    /// The time of the answer that the record had when the node was asked: a later one is the answer.
+    held: u64,
+    /// The node is not waited for any longer.
+    until: Instant,
 }
 
 impl Record {
-    fn new(node: Option<(Box<str>, u64)>, user: &UserId, channels: &Positions, handled: Vec<HandledMessage>) -> Record {
+    fn new(node: Option<(Box<str>, u64)>, known: Known<'_>, limits: CopyLimits) -> Record {
+        let Known { user, positions, answers, .. } = known;
         let position = |(name, Progress { epoch, proven, sent }): &(ChannelName, Progress)| {
             (name.as_str().into(), Position { epoch: *epoch, offset: *proven }, *sent)
         };
+        let handled = answers.map(|answers| answers.copy(limits)).unwrap_or_default();
         let handled = handled.iter().filter_map(|message| to_raw_value(&message.record()).ok()).collect();
-        let channels = channels.iter().map(position).collect();
-        Record { node, user: user.as_str().into(), is_held: false, channels, handled }
+        let channels = positions.iter().map(position).collect();
+        Record { node, user: user.as_str().into(), held: 0, channels, handled }
     }
 
-    fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).expect("texts and numbers are JSON").into()
+    fn encode(&self, version: u64) -> StoredRecord {
+        let data = serde_json::to_vec(self).expect("texts and numbers are JSON").into();
+        StoredRecord { version, data }
     }
 
     fn holder(&self) -> Option<NodeId> {
@@ -270,28 +311,32 @@ mod tests {
     /// A store that another node writes, which has the connection.
     #[derive(Debug, Default)]
     struct Script {
-        /// The results of reads, the first one first; nothing after them.
-        reads: Mutex<VecDeque<Option<Bytes>>>,
+        /// The results of reads, the first one first; the last one for ever.
+        reads: Mutex<VecDeque<Option<StoredRecord>>>,
         asked: Mutex<usize>,
-        written: Mutex<Vec<Bytes>>,
     }
 
     impl SessionRecords for Script {
-        fn take(&self, _key: &str) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
-            let read = self.reads.lock().pop_front().flatten();
-            Box::pin(async move { Ok(read) })
+        fn get(&self, _key: &str) -> BoxFuture<'static, Result<Option<StoredRecord>, BusError>> {
+            let mut reads = self.reads.lock();
+            let read = if reads.len() > 1 { reads.pop_front() } else { reads.front().cloned() };
+            Box::pin(async move { Ok(read.flatten()) })
         }
 
-        fn put(&self, _: String, record: Option<Bytes>, _: Duration, _: Option<Box<dyn FnOnce(bool) + Send>>) {
-            self.written.lock().extend(record);
+        fn replace(
+            &self,
+            _key: &str,
+            _record: StoredRecord,
+            _replaces: u64,
+            _ttl: Duration,
+        ) -> BoxFuture<'static, Result<bool, BusError>> {
+            Box::pin(async { Ok(true) })
         }
+
+        fn put(&self, _key: String, _record: StoredRecord, _ttl: Duration, _settled: Option<Settled>) {}
 
         fn has_room(&self) -> bool {
             true
-        }
-
-        fn is_away(&self) -> bool {
-            false
         }
 
         fn claim(&self, _holder: &NodeId, _key: &str) -> bool {
@@ -299,35 +344,48 @@ mod tests {
             true
         }
 
+        fn is_away(&self) -> bool {
+            false
+        }
+
         fn me(&self) -> NodeId {
             NodeId { name: "me".into(), incarnation: 1 }
         }
-    }
 
-    fn progress(proven: u64) -> Positions {
-        let epoch = pondsocket_proto::position::Epoch::new(7);
-        vec![(ChannelName::new("/chat/a", 99).expect("valid"), Progress { epoch, proven, sent: proven })]
+        fn now(&self) -> u64 {
+            1_000
+        }
     }
 
     fn user() -> UserId {
         UserId::new("bob").expect("valid")
     }
 
-    fn live(proven: u64) -> Record {
-        Record::new(Some(("other".into(), 3)), &user(), &progress(proven), Vec::new())
+    fn record(node: Option<(Box<str>, u64)>, proven: u64) -> Record {
+        let epoch = pondsocket_proto::position::Epoch::new(7);
+        let name = ChannelName::new("/chat/a", 99).expect("valid");
+        let positions = vec![(name, Progress { epoch, proven, sent: proven })];
+        let known = Known { version: 0, user: &user(), positions: &positions, answers: None };
+        Record::new(node, known, CopyLimits::ALL)
     }
 
-    /// The outcome, if the other node writes these records after it was asked; the number of times that it was asked; and the
-    /// records that were written.
-    async fn found(answers: Vec<Option<Record>>) -> (Found, usize, Vec<Bytes>) {
+    fn live(proven: u64) -> Record {
+        record(Some(("other".into(), 3)), proven)
+    }
+
+    fn ticket(proven: u64) -> Record {
+        record(None, proven)
+    }
+
+    /// The outcome, if the store has these records of version 5, one after the other, and the number of times that the other node
+    /// was asked.
+    async fn found(reads: Vec<Option<Record>>, own: Option<u64>) -> (Found, usize) {
         let script = Arc::new(Script::default());
-        let reads = std::iter::once(Some(live(1))).chain(answers).map(|record| record.map(|record| record.encode()));
-        *script.reads.lock() = reads.collect();
+        *script.reads.lock() = reads.into_iter().map(|record| record.map(|record| record.encode(5))).collect();
         let records = Arc::clone(&script) as Arc<dyn SessionRecords>;
-        let shared = SharedSessions::new(records, "/");
-        let found = shared.take("key", Some(&user()), Duration::from_secs(60), false).await;
-        let (asked, written) = (*script.asked.lock(), std::mem::take(&mut *script.written.lock()));
-        (found, asked, written)
+        let (found, _) = SharedSessions::new(records, "/").find("key", Some(&user()), own).await;
+        let asked = *script.asked.lock();
+        (found, asked)
     }
 
     fn proven(found: &Found) -> Option<u64> {
@@ -339,22 +397,45 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn positions_that_a_node_writes_while_it_pings_the_client_are_no_answer() {
-        let ticket = Record::new(None, &user(), &progress(5), Vec::new());
-        let (found, asked, written) = found(vec![Some(live(4)), None, Some(ticket)]).await;
-        assert_eq!((proven(&found), asked, written.len()), (Some(5), 1, 0), "{found:?}");
+        let (found, asked) = found(vec![Some(live(1)), Some(live(4)), Some(ticket(5))], None).await;
+        assert_eq!((proven(&found), asked), (Some(5), 1), "{found:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_node_that_keeps_a_session_says_so_and_its_record_goes_back() {
-        let held = Record { is_held: true, ..live(4) };
-        let (found, asked, written) = found(vec![None, Some(held)]).await;
+    async fn a_node_that_keeps_a_session_says_so() {
+        let held = |time| Some(Record { held: time, ..live(4) });
+        let (found, asked) = found(vec![held(3), held(3), held(9)], None).await;
         assert!(matches!(found, Found::Alive), "{found:?}");
-        assert_eq!((asked, written.len()), (1, 1));
+        assert_eq!(asked, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_earlier_answer_of_a_node_is_no_answer() {
+        let held = || Some(Record { held: 3, ..live(4) });
+        let (found, asked) = found(vec![held(), held(), Some(ticket(5))], None).await;
+        assert_eq!((proven(&found), asked), (Some(5), 1), "{found:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_last_positions_of_a_node_that_does_not_answer_are_used() {
-        let (found, asked, _) = found(vec![Some(live(4))]).await;
-        assert_eq!((proven(&found), asked), (Some(4), 1), "{found:?}");
+        for expired in [vec![], vec![None]] {
+            let reads = [Some(live(1)), Some(live(4))].into_iter().chain(expired).collect();
+            let (found, asked) = found(reads, None).await;
+            assert_eq!((proven(&found), asked), (Some(4), 1), "{found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_is_used_if_it_is_later_than_the_ticket_of_the_node() {
+        for (own, expected) in [(None, Some(2)), (Some(4), Some(2)), (Some(5), None), (Some(6), None)] {
+            let (found, _) = found(vec![Some(ticket(2))], own).await;
+            assert_eq!(proven(&found), expected, "{own:?}: {found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn versions_follow_the_clock_and_never_go_back() {
+        let shared = SharedSessions::new(Arc::new(Script::default()), "/");
+        assert_eq!([0, 999, 1_000, 5_000].map(|earlier| shared.version_behind(earlier)), [1_000, 1_000, 1_001, 5_001]);
     }
 }

@@ -168,6 +168,82 @@ async fn a_client_that_comes_while_the_store_is_away_for_a_moment_resumes() {
 }
 
 #[tokio::test]
+async fn a_client_that_gives_up_while_the_store_is_slow_resumes_with_its_next_attempt() {
+    for returns in [true, false] {
+        let (_hub, one, two) = pair().await;
+        let _ada = two.member("ada").await;
+        let mut client = one.bob().await;
+        one.say(1..3);
+        assert_eq!(client.numbers(2).await, [1, 2]);
+        client.nothing_before_reply("/chat/a", "ask").await;
+        client.reset();
+        eventually("the loss is noticed", || one.connections() == 0).await;
+        one.say(3..4);
+        two.bus.delay_answers(Duration::from_millis(600));
+        for _ in 0..2 {
+            // As long as it takes to read the record, and until it is being replaced.
+            for patience in [200, 900] {
+                let attempt = Peer::connect(two.address, BOB);
+                let attempt = tokio::time::timeout(Duration::from_millis(patience), attempt).await;
+                assert!(attempt.is_err(), "the store has answered");
+            }
+        }
+        two.bus.delay_answers(Duration::ZERO);
+        let node = if returns { &one } else { &two };
+        let mut client = node.bob().await;
+        assert_eq!(node.recovery(), resumed(1, 0), "at the first node: {returns}");
+        assert_eq!(client.numbers(1).await, [3]);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_writes_too_late_changes_nothing() {
+    let (_hub, one, two) = pair().await;
+    let _ada = two.member("ada").await;
+    let mut client = one.bob().await;
+    two.say(1..3);
+    assert_eq!(client.numbers(2).await, [1, 2]);
+    client.nothing_before_reply("/chat/a", "ask").await;
+    one.bus.cut();
+    client.reset();
+    one.is_empty().await;
+    // The first node cannot hand its ticket over, and so some messages come again.
+    let mut client = two.bob().await;
+    two.say(3..6);
+    while client.numbers(1).await != [5] {}
+    one.bus.restore();
+    eventually("the nodes know each other", || one.pond.nodes() == ["two"] && two.pond.nodes() == ["one"]).await;
+    // For as long as the write of the first node takes.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    client.nothing_before_reply("/chat/a", "ask").await;
+    client.reset();
+    eventually("the loss is noticed", || two.connections() == 1).await;
+    two.say(6..7);
+    let mut client = one.bob().await;
+    assert_eq!(one.recovery(), resumed(1, 0));
+    assert_eq!(client.numbers(1).await, [6]);
+}
+
+#[tokio::test]
+async fn a_client_whose_session_cannot_be_read_may_have_been_at_another_node() {
+    let (_hub, one, two) = pair().await;
+    let (mut ada, _eve) = (one.member("ada").await, two.member("eve").await);
+    let mut client = one.bob().await;
+    two.say(1..3);
+    assert_eq!(client.numbers(2).await, [1, 2]);
+    client.nothing_before_reply("/chat/a", "ask").await;
+    // The ticket stays here.
+    one.bus.delay_answers(Duration::from_secs(20));
+    client.reset();
+    eventually("the loss is noticed", || one.connections() == 1).await;
+    two.say(3..4);
+    assert_eq!(ada.numbers(3).await, [1, 2, 3]);
+    let mut client = one.bob().await;
+    assert_eq!(one.recovery(), resumed(1, 1));
+    assert_eq!(client.numbers(1).await, [3]);
+}
+
+#[tokio::test]
 async fn a_client_whose_session_cannot_be_read_has_a_gap() {
     let (_hub, one, two) = pair().await;
     let _ada = two.member("ada").await;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use pondsocket::cluster::{
     Append, Appended, BoxFuture, Bus, BusError, BusSink, Epoch, HistoryStore, Outcome, Position, Publish, Stop,
-    StoredHistory, Topic,
+    StoredHistory, StoredRecord, Topic,
 };
 use pondsocket::testing::bus::{Breaker, BusUnderTest, MemoryHub, cases};
 
@@ -33,8 +32,8 @@ enum Fault {
     NeverRestarts,
     /// Nothing expires, and no message is removed.
     Hoards,
-    /// A record can be taken again.
-    Peeks,
+    /// A record replaces any other.
+    Overwrites,
     /// The history is lost with the engine, which is allowed.
     LosesHistory,
     /// And the next one has the same epoch, which is not.
@@ -149,18 +148,19 @@ impl HistoryStore for FaultyBus {
         }
     }
 
-    fn put<'a>(&'a self, key: &'a str, record: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
-        self.store().put(key, record, if self.1 == Fault::Hoards { ttl * 600 } else { ttl })
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<StoredRecord>, BusError>> {
+        self.store().get(key)
     }
 
-    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, BusError>> {
-        Box::pin(async move {
-            let record = self.store().take(key).await?;
-            if let Some(record) = record.as_ref().filter(|_| self.1 == Fault::Peeks) {
-                self.store().put(key, record.clone(), Duration::from_secs(60)).await?;
-            }
-            Ok(record)
-        })
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        record: &'a StoredRecord,
+        replaces: u64,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<bool, BusError>> {
+        let replaces = if self.1 == Fault::Overwrites { u64::MAX } else { replaces };
+        self.store().put(key, record, replaces, if self.1 == Fault::Hoards { ttl * 600 } else { ttl })
     }
 }
 
@@ -197,7 +197,8 @@ async fn faults_of_a_store_are_found() {
     assert!(fails!(Fault::Hoards, a_history_expires));
     assert!(fails!(Fault::Hoards, a_history_keeps_a_number_of_messages));
     assert!(fails!(Fault::Hoards, a_record_expires));
-    assert!(fails!(Fault::Peeks, a_record_is_taken_once));
+    assert!(fails!(Fault::Overwrites, of_several_nodes_one_replaces_a_record));
+    assert!(fails!(Fault::Overwrites, a_record_of_a_later_version_stays));
     assert!(fails!(Fault::LosesHistoryInSilence, no_position_is_given_twice));
     assert!(fails!(Fault::LosesHistoryInSilence, without_an_engine_nothing_is_appended));
     assert!(!fails!(Fault::LosesHistory, no_position_is_given_twice));

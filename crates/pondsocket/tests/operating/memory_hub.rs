@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pondsocket::cluster::{
     Append, Appended, Bus, BusEvent, BusEvents, BusSink, Epoch, GapCause, HistoryStore, Lost, NodeId, Outcome,
-    Position, Publish, SinkLimits, Stop, Stopper, StoredHistory,
+    Position, Publish, SinkLimits, Stop, Stopper, StoredHistory, StoredRecord,
 };
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use tokio::time::{Instant, sleep};
@@ -193,16 +193,15 @@ async fn answers_of_the_store_are_delayed_and_lost_with_the_connection() {
 async fn histories_are_lost_and_begin_anew() {
     let hub = MemoryHub::new();
     let (bus, _events, _stopper) = listening(&hub).await;
-    let ttl = Duration::from_secs(60);
+    let (record, ttl) = (StoredRecord { version: 1, data: "record".into() }, Duration::from_secs(60));
     assert_eq!((append(&bus, "1", 1).await, append(&bus, "2", 1).await), (at(1, 1), at(1, 2)));
-    bus.put("key", "record".into(), ttl).await.expect("connected");
+    assert_eq!(bus.put("key", &record, 0, ttl).await, Ok(true));
     hub.fail_over();
     assert_eq!(read(&bus).await, StoredHistory::default());
     assert_eq!(append(&bus, "3", 2).await, at(2, 1));
-    assert_eq!(bus.take("key").await.expect("connected"), Some("record".into()));
-    bus.put("key", "record".into(), ttl).await.expect("connected");
+    assert_eq!(bus.get("key").await, Ok(Some(record)));
     hub.lose_history();
-    assert_eq!(bus.take("key").await.expect("connected"), None);
+    assert_eq!(bus.get("key").await, Ok(None));
     let Appended::At(position) = repeat(&bus, "3").await else { panic!("not appended") };
     assert!(position.offset == 1 && position.epoch != Epoch::new(2), "{position}");
     assert_eq!(read(&bus).await.messages.len(), 1);

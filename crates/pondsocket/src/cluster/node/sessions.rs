@@ -1,24 +1,23 @@
 //! The records of sessions, in the store of the bus.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use pondsocket_proto::cluster::NodeId;
 use pondsocket_proto::cluster::message::NodeEvent;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 
 use super::Node;
-use crate::cluster::{BoxFuture, BusError, BusErrorKind};
-use crate::engine::shared_sessions::SessionRecords;
+use super::sender::is_passing;
+use crate::cluster::{BoxFuture, BusError, BusErrorKind, HistoryStore, StoredRecord};
+use crate::engine::shared_sessions::{SessionRecords, Settled};
 use crate::engine::sync::Mutex;
 
-/// The most records that wait to be written. A further one is not written: the next one of its session is.
+/// The most sessions whose records wait to be written. A further record is not written: the next one of its session is.
 const MAX_QUEUED: usize = 10_000;
 
 /// The bytes of waiting records from which on further ones are short.
@@ -27,6 +26,9 @@ const MANY_BYTES: usize = 16 * 1024 * 1024;
 /// The most records that are written at a time.
 const BATCH: usize = 64;
 
+/// The pause behind a write that has failed.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// The time between two looks at the positions of the connections.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -34,26 +36,33 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// each.
 const FOLLOWED: usize = 2000;
 
-/// The records that wait to be written, in order.
+/// The records that wait to be written, one of each session.
 #[derive(Debug, Default)]
 pub(super) struct RecordQueue {
-    queue: Mutex<VecDeque<QueuedRecord>>,
-    /// The bytes of the records in the queue. Changed under its lock.
-    bytes: AtomicUsize,
+    state: Mutex<QueueState>,
     queued: Notify,
 }
 
+#[derive(Debug, Default)]
+struct QueueState {
+    records: HashMap<String, QueuedRecord>,
+    /// The keys of the records, in order.
+    order: VecDeque<String>,
+    /// The bytes of the records.
+    bytes: usize,
+    /// The number of records that are being written.
+    writing: usize,
+}
+
 struct QueuedRecord {
-    key: String,
-    /// `None` if the record is to be removed.
-    record: Option<Bytes>,
+    record: StoredRecord,
     ttl: Duration,
-    kept: Option<Box<dyn FnOnce(bool) + Send>>,
+    settled: Option<Settled>,
 }
 
 impl QueuedRecord {
-    fn bytes(&self) -> usize {
-        self.record.as_ref().map_or(0, Bytes::len)
+    fn settle(self, is_settled: bool) {
+        self.settled.into_iter().for_each(|settled| settled(is_settled));
     }
 }
 
@@ -89,42 +98,36 @@ impl Node {
 
     /// Returns `true` if records wait to be written.
     pub(super) fn has_records(&self) -> bool {
-        !self.records.queue.lock().is_empty()
+        let state = self.records.state.lock();
+        !state.order.is_empty() || state.writing > 0
     }
 }
 
 impl SessionRecords for NodeRecords {
-    fn take(&self, key: &str) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
+    fn get(&self, key: &str) -> BoxFuture<'static, Result<Option<StoredRecord>, BusError>> {
         let (node, key) = (self.0.upgrade(), key.to_owned());
-        Box::pin(async move {
-            match node.as_ref().and_then(|node| node.bus.history()) {
-                Some(store) => store.take(&key).await,
-                None => Err(BusError::new(BusErrorKind::Closed, "the server has ended")),
-            }
-        })
+        Box::pin(async move { store(node.as_ref())?.get(&key).await })
     }
 
-    fn put(&self, key: String, record: Option<Bytes>, ttl: Duration, kept: Option<Box<dyn FnOnce(bool) + Send>>) {
-        let Some(node) = self.0.upgrade() else { return };
-        let record = QueuedRecord { key, record, ttl, kept };
-        let mut queue = node.records.queue.lock();
-        // A client that joins several channels at once has a record for each of its joins: the last one is enough.
-        if queue.back().is_some_and(|last| last.key == record.key && last.kept.is_none())
-            && let Some(last) = queue.pop_back()
-        {
-            node.records.bytes.fetch_sub(last.bytes(), Ordering::Relaxed);
+    fn replace(
+        &self,
+        key: &str,
+        record: StoredRecord,
+        replaces: u64,
+        ttl: Duration,
+    ) -> BoxFuture<'static, Result<bool, BusError>> {
+        let (node, key) = (self.0.upgrade(), key.to_owned());
+        Box::pin(async move { store(node.as_ref())?.put(&key, &record, replaces, ttl).await })
+    }
+
+    fn put(&self, key: String, record: StoredRecord, ttl: Duration, settled: Option<Settled>) {
+        if let Some(node) = self.0.upgrade() {
+            node.records.put(key, QueuedRecord { record, ttl, settled });
         }
-        if queue.len() >= MAX_QUEUED {
-            return;
-        }
-        node.records.bytes.fetch_add(record.bytes(), Ordering::Relaxed);
-        queue.push_back(record);
-        drop(queue);
-        node.records.queued.notify_one();
     }
 
     fn has_room(&self) -> bool {
-        self.0.upgrade().is_some_and(|node| node.records.bytes.load(Ordering::Relaxed) < MANY_BYTES)
+        self.0.upgrade().is_some_and(|node| node.records.state.lock().bytes < MANY_BYTES)
     }
 
     fn claim(&self, holder: &NodeId, key: &str) -> bool {
@@ -140,24 +143,81 @@ impl SessionRecords for NodeRecords {
         self.0.upgrade().is_none_or(|node| node.is_given_up(node.clock.now()))
     }
 
+    fn now(&self) -> u64 {
+        self.0.upgrade().map_or(0, |node| node.clock.now())
+    }
+
     fn me(&self) -> NodeId {
         self.0.upgrade().map_or(NodeId { name: "".into(), incarnation: 0 }, |node| node.id().clone())
     }
 }
 
+fn store(node: Option<&Arc<Node>>) -> Result<&dyn HistoryStore, BusError> {
+    let store = node.and_then(|node| node.bus.history());
+    store.ok_or_else(|| BusError::new(BusErrorKind::Closed, "the server has ended"))
+}
+
 impl RecordQueue {
-    /// Takes the next records, of different sessions: they are written side by side, and two of one session would have no order.
-    fn take(&self) -> Vec<QueuedRecord> {
-        let (mut queue, mut batch, mut keys) = (self.queue.lock(), Vec::new(), HashSet::new());
-        while batch.len() < BATCH
-            && let Some(next) = queue.front()
-            && keys.insert(next.key.clone())
-        {
-            let next = queue.pop_front();
-            self.bytes.fetch_sub(next.as_ref().map_or(0, QueuedRecord::bytes), Ordering::Relaxed);
-            batch.extend(next);
+    /// Queues a record in place of one of its session that waits.
+    fn put(&self, key: String, queued: QueuedRecord) {
+        // Settled without the lock, because what is called may queue a record.
+        let obsolete = self.state.lock().put(key, queued);
+        self.queued.notify_one();
+        if let Some((obsolete, is_settled)) = obsolete {
+            obsolete.settle(is_settled);
         }
+    }
+
+    /// Takes the next records, which are written side by side.
+    fn take(&self) -> Vec<(String, QueuedRecord)> {
+        let mut state = self.state.lock();
+        let mut batch = Vec::new();
+        while batch.len() < BATCH
+            && let Some(key) = state.order.pop_front()
+        {
+            if let Some(record) = state.records.remove(&key) {
+                state.bytes -= record.record.data.len();
+                batch.push((key, record));
+            }
+        }
+        state.writing = batch.len();
         batch
+    }
+
+    /// The records of the batch were written, but for these, which are written again.
+    fn wrote(&self, failed: Vec<(String, QueuedRecord)>) {
+        let mut obsolete = Vec::new();
+        {
+            let mut state = self.state.lock();
+            state.writing = 0;
+            for (key, failed) in failed {
+                let is_obsolete =
+                    state.records.get(&key).is_some_and(|waiting| waiting.record.version >= failed.record.version);
+                obsolete.extend(if is_obsolete { Some((failed, true)) } else { state.put(key, failed) });
+            }
+        }
+        obsolete.into_iter().for_each(|(record, is_settled)| record.settle(is_settled));
+    }
+}
+
+impl QueueState {
+    /// Returns the record that is not written, and `true` if that is because a later one is.
+    fn put(&mut self, key: String, queued: QueuedRecord) -> Option<(QueuedRecord, bool)> {
+        let bytes = queued.record.data.len();
+        match self.records.get_mut(&key) {
+            Some(waiting) if waiting.record.version > queued.record.version => return Some((queued, true)),
+            Some(waiting) => {
+                self.bytes -= waiting.record.data.len();
+                self.bytes += bytes;
+                return Some((std::mem::replace(waiting, queued), true));
+            }
+            None if self.order.len() >= MAX_QUEUED => return Some((queued, false)),
+            None => {}
+        }
+        self.bytes += bytes;
+        self.order.push_back(key.clone());
+        self.records.insert(key, queued);
+        None
     }
 }
 
@@ -174,19 +234,30 @@ pub(super) async fn run(node: Arc<Node>) {
             continue;
         }
         let mut writes = JoinSet::new();
-        batch.into_iter().for_each(|record| drop(writes.spawn(write(Arc::clone(&node), record))));
-        writes.join_all().await;
+        batch.into_iter().for_each(|(key, record)| drop(writes.spawn(write(Arc::clone(&node), key, record))));
+        let failed: Vec<_> = writes.join_all().await.into_iter().flatten().collect();
+        let has_failed = !failed.is_empty();
+        node.records.wrote(failed);
+        if has_failed {
+            sleep(RETRY).await;
+        }
     }
 }
 
-async fn write(node: Arc<Node>, QueuedRecord { key, record, ttl, kept }: QueuedRecord) {
-    let Some(store) = node.bus.history() else { return };
-    let written = match record {
-        Some(record) => store.put(&key, record, ttl).await,
-        None => store.take(&key).await.map(drop),
-    };
-    if let Err(error) = &written {
-        tracing::debug!(target: "pondsocket::bus", %error, "cannot write a session");
+/// Writes a record. Returns it if it may be written later.
+async fn write(node: Arc<Node>, key: String, queued: QueuedRecord) -> Option<(String, QueuedRecord)> {
+    let store = node.bus.history()?;
+    let record = &queued.record;
+    match store.put(&key, record, record.version, queued.ttl).await {
+        // If a later record is kept, this one is needed no more.
+        Ok(_) => queued.settle(true),
+        Err(error) => {
+            tracing::debug!(target: "pondsocket::bus", %error, "cannot write a session");
+            if is_passing(error.kind()) {
+                return Some((key, queued));
+            }
+            queued.settle(false);
+        }
     }
-    kept.into_iter().for_each(|kept| kept(written.is_ok()));
+    None
 }

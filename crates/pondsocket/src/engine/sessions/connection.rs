@@ -12,11 +12,11 @@ use pondsocket_proto::position::{Epoch, Position};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Entry, MOST_CHANNELS, Sessions, Ticket};
+use super::{Entry, MOST_CHANNELS, RECORD_TTL, Sessions, Ticket};
 use crate::engine::answers::Answers;
 use crate::engine::changes;
 use crate::engine::session_key::SessionKey;
-use crate::engine::shared_sessions::Positions;
+use crate::engine::shared_sessions::{Known, Positions, SharedSessions};
 use crate::engine::sync::Mutex;
 
 /// A connection, as its session needs it.
@@ -40,6 +40,10 @@ pub(crate) trait SessionConnection: fmt::Debug + Send + Sync {
 pub(crate) struct ConnectionSession {
     sessions: Arc<Sessions>,
     key: SessionKey,
+    /// The version of the connection, in the records for other nodes; 0 without these.
+    pub(super) version: u64,
+    /// True if its first record is kept.
+    pub(super) is_noted: bool,
     /// The time from which the times of pings count.
     start: Instant,
     /// The proof of what the client has received. Locked behind the outbox, so that its order is that of the frames.
@@ -55,7 +59,7 @@ pub(crate) struct ConnectionSession {
     /// The position of the last event of a stream that the client has received. Used once, as the positions of the ticket.
     last_event: Mutex<Option<Position>>,
     /// The client may have had positions, which could not be read.
-    pub(super) is_unknown: bool,
+    is_unknown: bool,
     /// Notified when a ping was answered, and when the connection has left its channels.
     changed: Notify,
     has_left: AtomicBool,
@@ -72,6 +76,8 @@ impl ConnectionSession {
         Box::new(ConnectionSession {
             sessions: Arc::clone(sessions),
             key,
+            version: ticket.as_ref().map_or(0, |ticket| ticket.version),
+            is_noted: false,
             start: Instant::now(),
             proof: Mutex::default(),
             channels: Mutex::default(),
@@ -85,22 +91,55 @@ impl ConnectionSession {
         })
     }
 
-    /// Returns `true` if positions of the connection before are known.
-    pub(super) fn has_ticket(&self) -> bool {
-        self.ticket.lock().is_some()
+    pub(super) fn key(&self) -> SessionKey {
+        self.key
+    }
+
+    /// The version of the connection before, if its positions are known.
+    pub(super) fn ticket_version(&self) -> Option<u64> {
+        self.ticket.lock().as_ref().map(|ticket| ticket.version)
     }
 
     /// Goes on from other positions.
     pub(super) fn set_ticket(&mut self, ticket: Ticket) {
         self.answers = ticket.answers.clone().map(OnceLock::from).unwrap_or_default();
         *self.ticket.lock() = Some(ticket);
+        self.is_unknown = false;
+    }
+
+    /// The client may have been at another node since: what it has been sent, or where it was, is not known.
+    pub(super) fn doubt_ticket(&mut self) {
+        let mut ticket = self.ticket.lock();
+        self.is_unknown = ticket.is_none();
+        for (_, progress) in ticket.iter_mut().flat_map(|ticket| &mut ticket.channels) {
+            progress.sent = u64::MAX;
+        }
+    }
+
+    /// The positions are not used any more: the client is connected to another node.
+    pub(super) fn drop_ticket(&self) {
+        *self.ticket.lock() = None;
+    }
+
+    /// Acquires the session in the store, in place of the connection whose record has the version `replaces`. Returns `false` if another
+    /// node has done so first, and `None` if that is not known, or nothing is known of the session.
+    pub(super) async fn acquire(&self, shared: &SharedSessions, replaces: u64) -> Option<bool> {
+        let user = self.user()?;
+        let positions = self.positions();
+        shared.acquire(&self.key.to_string(), self.known(&user, &positions), replaces, RECORD_TTL).await
+    }
+
+    /// The facts that go into the record.
+    pub(super) fn known<'a>(&'a self, user: &'a UserId, positions: &'a Positions) -> Known<'a> {
+        let answers = self.answers.get().map(|answers| &**answers);
+        Known { version: self.version, user, positions, answers }
     }
 
     /// The connection has been made. Returns `false` if there are too many sessions: then this one is not kept.
     pub(crate) fn begin(&self, id: ConnectionId, user: &UserId, connection: Weak<dyn SessionConnection>) -> bool {
         let has_begun = self.sessions.begin(self.key, Entry::Live { id, connection });
-        if has_begun {
-            self.sessions.follow(self.key, user, &self.positions(), self.known_answers());
+        if has_begun && !self.is_noted {
+            self.sessions.follow(self.key, self.known(user, &self.positions()));
         }
         has_begun
     }
@@ -175,7 +214,7 @@ impl ConnectionSession {
         if self.sessions.shared.get().is_some()
             && let Some(positions) = self.moved()
         {
-            self.sessions.follow(self.key, user, &positions, self.known_answers());
+            self.sessions.follow(self.key, self.known(user, &positions));
         }
     }
 
@@ -216,11 +255,6 @@ impl ConnectionSession {
         Arc::clone(self.answers.get_or_init(|| Arc::new(Answers::new(&self.sessions.memory))))
     }
 
-    /// The messages of the session that were handled, if there are any.
-    pub(super) fn known_answers(&self) -> Option<&Answers> {
-        self.answers.get().map(|answers| &**answers)
-    }
-
     /// Uses up the position in a channel, whose history has this epoch: the client has joined it.
     pub(crate) fn use_up(&self, channel: &str, epoch: Option<Epoch>) {
         self.last_event.lock().take_if(|position| Some(position.epoch) == epoch);
@@ -238,9 +272,9 @@ impl ConnectionSession {
             channels.truncate(MOST_CHANNELS);
             // Tickets are kept for a while, and most are of one channel.
             channels.shrink_to_fit();
-            Ticket { user: user.clone(), channels, answers: self.answers.get().cloned() }
+            Ticket { version: self.version, user: user.clone(), channels, answers: self.answers.get().cloned() }
         });
-        self.sessions.end(self.key, id, ticket);
+        self.sessions.end(self.key, self.version, id, ticket);
         // Release: a task that sees the flag finds the ticket.
         self.has_left.store(true, Ordering::Release);
         self.changed.notify_waiters();
@@ -268,7 +302,7 @@ impl Drop for ConnectionSession {
         if !*self.has_left.get_mut()
             && let Some(ticket) = self.ticket.lock().take()
         {
-            self.sessions.put_back(self.key, ticket);
+            self.sessions.put_back(self.key, Ticket { version: self.version, ..ticket });
         }
         // Only now, because until its end the client may prove more.
         self.sessions.publish(self.key);

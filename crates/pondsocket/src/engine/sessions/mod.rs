@@ -22,7 +22,7 @@ pub(crate) use self::connection::{ConnectionSession, SessionConnection};
 use crate::engine::answers::{Answers, CopyLimits};
 use crate::engine::handled::HandledMessage;
 use crate::engine::session_key::SessionKey;
-use crate::engine::shared_sessions::{Found, Positions, SharedSessions};
+use crate::engine::shared_sessions::{Found, Known, Positions, SharedSessions};
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
 
@@ -35,12 +35,17 @@ const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
 /// The time for which the record of a connection is kept in the store. It is written again in time.
 const RECORD_TTL: Duration = Duration::from_secs(24 * 3600);
 
+/// The attempts to acquire a session that other nodes acquire at the same time.
+const ATTEMPTS: usize = 3;
+
 /// The most channels of a ticket. A client could otherwise collect any number of them, with one connection after the other.
 const MOST_CHANNELS: usize = 1024;
 
 /// The positions of a client when its connection ended, those of the last connection first.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
+    /// The version of the connection, in the records for other nodes; 0 without these.
+    version: u64,
     pub(crate) user: UserId,
     pub(crate) channels: Vec<(ChannelName, Progress)>,
     /// The messages that were handled. A handler may still add its answer.
@@ -147,18 +152,48 @@ impl Sessions {
             }
         };
         // From here on the ticket is kept by the session: it goes back when this is cancelled.
-        let mut session = ConnectionSession::new(self, key, ticket, last_event);
-        let Some(shared) = self.shared.get() else { return Some(session) };
-        match shared.take(&key.to_string(), user, self.window, session.has_ticket()).await {
-            // The ticket may be on its way into the store, and is used once.
-            Found::Nothing if session.has_ticket() => shared.forget(&key.to_string()),
-            Found::Nothing => {}
-            Found::Unknown => session.is_unknown = !session.has_ticket(),
-            // The client was at another node since it was here.
-            Found::Ticket(user, channels, handled) => {
-                session.set_ticket(Ticket { user, channels, answers: self.restore_answers(handled) });
+        let session = ConnectionSession::new(self, key, ticket, last_event);
+        match self.shared.get() {
+            Some(shared) => self.acquire(session, shared, user).await,
+            None => Some(session),
+        }
+    }
+
+    /// Gives a session to its new connection, on whichever node it was before. Returns `None` if its client is connected to
+    /// another node.
+    async fn acquire(
+        &self,
+        mut session: Box<ConnectionSession>,
+        shared: &SharedSessions,
+        user: Option<&UserId>,
+    ) -> Option<Box<ConnectionSession>> {
+        let key = session.key().to_string();
+        for _ in 0..ATTEMPTS {
+            let own = session.ticket_version();
+            let (found, version) = shared.find(&key, user, own).await;
+            session.version = shared.version_behind(version.max(own.unwrap_or(0)));
+            match found {
+                Found::Nothing => {}
+                Found::Unknown => {
+                    session.doubt_ticket();
+                    break;
+                }
+                // The client was at another node since it was here.
+                Found::Ticket(user, channels, handled) => {
+                    let answers = self.restore_answers(handled);
+                    session.set_ticket(Ticket { version, user, channels, answers });
+                }
+                Found::Alive => {
+                    session.drop_ticket();
+                    return None;
+                }
             }
-            Found::Alive => return None,
+            // A new client has nothing that another node could use.
+            let Some(acquired) = session.acquire(shared, version).await else { break };
+            session.is_noted = acquired;
+            if acquired {
+                break;
+            }
         }
         Some(session)
     }
@@ -216,7 +251,7 @@ impl Sessions {
     }
 
     /// The connection of a session has left its channels. Without a ticket the session ends.
-    fn end(&self, key: SessionKey, ended: ConnectionId, ticket: Option<Ticket>) {
+    fn end(&self, key: SessionKey, version: u64, ended: ConnectionId, ticket: Option<Ticket>) {
         let mut table = self.table.lock();
         // Not that of a connection which has taken its place.
         if matches!(table.by_key.get(&key), Some(Entry::Live { id, .. }) if *id == ended) {
@@ -225,16 +260,16 @@ impl Sessions {
                 None => {
                     table.by_key.remove(&key);
                     drop(table);
-                    self.shared.get().iter().for_each(|shared| shared.forget(&key.to_string()));
+                    self.shared.get().iter().for_each(|shared| shared.forget(&key.to_string(), version));
                 }
             }
         }
     }
 
     /// Keeps a record of the positions of a connection, for other nodes.
-    fn follow(&self, key: SessionKey, user: &UserId, positions: &Positions, answers: Option<&Answers>) {
+    fn follow(&self, key: SessionKey, known: Known<'_>) {
         if let Some(shared) = self.shared.get() {
-            shared.follow(&key.to_string(), user, (positions, answers), RECORD_TTL);
+            shared.follow(&key.to_string(), known, RECORD_TTL);
         }
     }
 
@@ -264,7 +299,7 @@ impl Sessions {
             if let Some(session) = connection.session().filter(|_| connection.is_open())
                 && let Some(positions) = session.moved()
             {
-                self.follow(*key, connection.user(), &positions, session.known_answers());
+                self.follow(*key, session.known(connection.user(), &positions));
                 written += 1;
             }
         }
@@ -281,13 +316,13 @@ impl Sessions {
         if std::mem::replace(is_published, true) {
             return;
         }
-        let (Ticket { user, channels, answers }, until) = (ticket.clone(), *until);
+        let (Ticket { version, user, channels, answers }, until) = (ticket.clone(), *until);
         drop(table);
         let me = Arc::downgrade(self);
-        let kept = Box::new(move |is_kept| {
+        let settled = Box::new(move |is_settled| {
             let Some(sessions) = me.upgrade() else { return };
             let mut table = sessions.table.lock();
-            if is_kept {
+            if is_settled {
                 // Only once it is there: otherwise the ticket would be lost with the store.
                 table.remove_ended(key, until);
             } else if let Some(Entry::Ended { is_published, .. }) = table.by_key.get_mut(&key) {
@@ -295,7 +330,8 @@ impl Sessions {
                 *is_published = false;
             }
         });
-        shared.keep(&key.to_string(), &user, (&channels, answers.as_deref()), until - Instant::now(), kept);
+        let known = Known { version, user: &user, positions: &channels, answers: answers.as_deref() };
+        shared.keep(&key.to_string(), known, until - Instant::now(), settled);
     }
 
     /// A client has come to another node with the key of a session, named by its record. If its connection here does not
@@ -310,12 +346,12 @@ impl Sessions {
                 _ => None,
             };
             if let Some(connection) = live {
-                if sessions.is_alive(&*connection).await {
-                    let session = connection.session();
-                    let positions = session.map(ConnectionSession::positions).unwrap_or_default();
-                    let answers = session.and_then(ConnectionSession::known_answers);
-                    let Some(shared) = sessions.shared.get() else { return };
-                    return shared.hold(&key.to_string(), connection.user(), (&positions, answers), RECORD_TTL);
+                if sessions.is_alive(&*connection).await
+                    && let Some(session) = connection.session()
+                    && let Some(shared) = sessions.shared.get()
+                {
+                    let positions = session.positions();
+                    return shared.hold(&key.to_string(), session.known(connection.user(), &positions), RECORD_TTL);
                 }
                 sessions.end_lost(&*connection).await;
             }
@@ -386,7 +422,7 @@ impl Sessions {
     /// A copy of a session, if it has no connection.
     fn saved(&self, key: SessionKey) -> Option<SavedSession> {
         let table = self.table.lock();
-        let Some(Entry::Ended { ticket: Ticket { user, channels, answers }, until, .. }) = table.by_key.get(&key)
+        let Some(Entry::Ended { ticket: Ticket { user, channels, answers, .. }, until, .. }) = table.by_key.get(&key)
         else {
             return None;
         };
@@ -409,7 +445,8 @@ impl Sessions {
             channels.truncate(MOST_CHANNELS);
             // The time may be from a file: a later end than that of a session which ends now would not be in order.
             let left = (expires_in - ago).min(self.window);
-            table.keep(key, Ticket { user, channels, answers: self.restore_answers(handled) }, now + left);
+            let answers = self.restore_answers(handled);
+            table.keep(key, Ticket { version: 0, user, channels, answers }, now + left);
         }
         restored
     }

@@ -129,7 +129,8 @@ macro_rules! bus_conformance {
             a_large_message_is_kept
             messages_are_kept_unchanged
             each_topic_has_its_history
-            a_record_is_taken_once
+            of_several_nodes_one_replaces_a_record
+            a_record_of_a_later_version_stays
             records_are_kept_unchanged
             a_record_expires
             a_bus_that_does_not_run_appends_nothing

@@ -12,7 +12,7 @@ use super::bus_under_test::{Breaker, BusUnderTest};
 use super::store::Store;
 use crate::cluster::{
     Append, Appended, BoxFuture, Bus, BusError, BusErrorKind, BusEvent, BusSession, BusSink, BusStats, Epoch, GapCause,
-    HistoryStore, Lease, Leases, Lost, NodeId, Outcome, Position, Publish, Stop, StoredHistory, Topic,
+    HistoryStore, Lease, Leases, Lost, NodeId, Outcome, Position, Publish, Stop, StoredHistory, StoredRecord, Topic,
 };
 
 /// The most messages in flight to one node while its messages are [delayed](MemoryBus::delay). A further message is lost, with
@@ -332,12 +332,18 @@ impl HistoryStore for MemoryBus {
         self.ask(|store, now| store.restart(topic, epoch, ttl, now))
     }
 
-    fn put<'a>(&'a self, key: &'a str, record: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
-        self.ask(|store, now| store.put(key, record, ttl, now))
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<StoredRecord>, BusError>> {
+        self.ask(|store, now| store.get(key, now))
     }
 
-    fn take<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, BusError>> {
-        self.ask(|store, now| store.take(key, now))
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        record: &'a StoredRecord,
+        replaces: u64,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<bool, BusError>> {
+        self.ask(|store, now| store.put(key, record, replaces, ttl, now))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::cluster::{Append, Epoch, Position, StoredHistory, StoredMessage, Topic};
+use crate::cluster::{Append, Epoch, Position, StoredHistory, StoredMessage, StoredRecord, Topic};
 
 /// The number of messages among which a repeated one is looked for.
 const REPEATED_WITHIN: usize = 1000;
@@ -28,7 +28,7 @@ fn numbered(ttl: Duration) -> Duration {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     histories: Expiring<History>,
-    records: Expiring<Bytes>,
+    records: Expiring<StoredRecord>,
 }
 
 #[derive(Debug)]
@@ -111,12 +111,16 @@ impl Store {
         }
     }
 
-    pub(super) fn put(&mut self, key: &str, record: Bytes, ttl: Duration, now: Instant) {
-        *self.records.prolong(key, ttl, now, Bytes::new) = record;
+    pub(super) fn get(&self, key: &str, now: Instant) -> Option<StoredRecord> {
+        self.records.get(key, now).cloned()
     }
 
-    pub(super) fn take(&mut self, key: &str, now: Instant) -> Option<Bytes> {
-        self.records.remove(key, now)
+    pub(super) fn put(&mut self, key: &str, record: &StoredRecord, replaces: u64, ttl: Duration, now: Instant) -> bool {
+        let is_kept = self.records.get(key, now).is_none_or(|held| held.version <= replaces || held == record);
+        if is_kept {
+            *self.records.prolong(key, ttl, now, || record.clone()) = record.clone();
+        }
+        is_kept
     }
 
     /// Makes all histories begin anew.
@@ -149,10 +153,6 @@ impl<V> Default for Expiring<V> {
 impl<V> Expiring<V> {
     fn get(&self, name: &str, now: Instant) -> Option<&V> {
         self.values.get(name).filter(|(until, _)| *until > now).map(|(_, value)| value)
-    }
-
-    fn remove(&mut self, name: &str, now: Instant) -> Option<V> {
-        self.values.remove(name).filter(|(until, _)| *until > now).map(|(_, value)| value)
     }
 
     /// Keeps the value of a name for `ttl`. If there is none it is made.

@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{BusUnderTest, TestNode, breaker, deadline, soon};
 use crate::cluster::{
-    Append, Appended, BusErrorKind, BusEvent, Epoch, HistoryStore, Position, Publish, StoredHistory, Topic,
+    Append, Appended, BusErrorKind, BusEvent, Epoch, HistoryStore, Position, Publish, StoredHistory, StoredRecord,
+    Topic,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -35,6 +36,10 @@ fn message(topic: &str, id: &str) -> Append {
 /// The text that [`message`] has at a position.
 fn text(id: &str, position: Position) -> Bytes {
     format!("{id}@{position};").into()
+}
+
+fn record(version: u64, data: impl Into<Bytes>) -> StoredRecord {
+    StoredRecord { version, data: data.into() }
 }
 
 fn at(offset: u64) -> Position {
@@ -90,12 +95,17 @@ impl TestNode {
         soon("restart", self.store().restart(&topic.into(), epoch, LONG)).await.expect("a restart");
     }
 
-    async fn put(&self, key: &str, record: impl Into<Bytes>, ttl: Duration) {
-        soon("put", self.store().put(key, record.into(), ttl)).await.expect("a record that is kept");
+    /// Keeps a record of version 1, which must be the first one of its key or replace one of the same version.
+    async fn put(&self, key: &str, data: impl Into<Bytes>, ttl: Duration) {
+        assert!(self.replace(key, &record(1, data), 1, ttl).await, "{key} is kept");
     }
 
-    async fn take(&self, key: &str) -> Option<Bytes> {
-        soon("record", self.store().take(key)).await.expect("an answer")
+    async fn replace(&self, key: &str, record: &StoredRecord, replaces: u64, ttl: Duration) -> bool {
+        soon("put", self.store().put(key, record, replaces, ttl)).await.expect("an answer")
+    }
+
+    async fn get(&self, key: &str) -> Option<StoredRecord> {
+        soon("record", self.store().get(key)).await.expect("an answer")
     }
 
     /// Appends until the message has a position, as after a return of the engine.
@@ -380,7 +390,7 @@ pub async fn a_history_may_have_no_limits(subject: &dyn BusUnderTest) {
     soon("restart", node.store().restart(&"u".into(), FIRST, Duration::MAX)).await.expect("a restart");
     assert_eq!(node.read_all("u").await.position, Some(at(0)));
     node.put("key", "record", Duration::MAX).await;
-    assert_eq!(node.take("key").await, Some("record".into()));
+    assert_eq!(node.get("key").await, Some(record(1, "record")));
 }
 
 /// A message of 1 MiB, or of the largest size that the bus allows, is kept and arrives; a larger one is refused, and the
@@ -462,27 +472,49 @@ pub async fn each_topic_has_its_history(subject: &dyn BusUnderTest) {
     }
 }
 
-/// A record is taken once, however many nodes and tasks try.
-pub async fn a_record_is_taken_once(subject: &dyn BusUnderTest) {
+/// Of several nodes and tasks that replace a record at the same time, one does it, and knows it.
+pub async fn of_several_nodes_one_replaces_a_record(subject: &dyn BusUnderTest) {
     let nodes = [TestNode::up(subject).await, TestNode::up(subject).await];
-    for round in 0..20 {
+    for (round, is_first) in (0..20).zip([true, false].into_iter().cycle()) {
         let key: Arc<str> = format!("key {round}").into();
-        nodes[0].put(&key, "record", LONG).await;
-        let takers = (0..20).map(|taker| {
-            let (bus, key) = (nodes[taker % 2].bus.clone(), key.clone());
+        let replaces = if is_first { 0 } else { 7 };
+        if !is_first {
+            assert!(nodes[0].replace(&key, &record(7, "before"), 0, LONG).await);
+        }
+        let tasks = (0..20).map(|task| {
+            let (bus, key) = (nodes[task % 2].bus.clone(), key.clone());
             tokio::spawn(async move {
                 let store = bus.history().expect("a bus with histories");
-                soon("record", store.take(&key)).await.expect("an answer")
+                let mine = record(8, task.to_string());
+                let is_kept = soon("put", store.put(&key, &mine, replaces, LONG)).await.expect("an answer");
+                is_kept.then_some(mine)
             })
         });
-        let takers: Vec<_> = takers.collect();
-        let mut taken = Vec::new();
-        for taker in takers {
-            taken.extend(taker.await.expect("no panic"));
+        let tasks: Vec<_> = tasks.collect();
+        let mut kept = Vec::new();
+        for task in tasks {
+            kept.extend(task.await.expect("no panic"));
         }
-        assert_eq!(taken, ["record"], "one of them gets it");
-        assert_eq!(nodes[1].take(&key).await, None);
+        assert_eq!(kept.len(), 1, "one of them replaces it: {kept:?}");
+        assert_eq!(nodes[1].get(&key).await, kept.pop());
     }
+}
+
+/// A record of a later version than the replaced one stays; the same record may be put again.
+pub async fn a_record_of_a_later_version_stays(subject: &dyn BusUnderTest) {
+    let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
+    let largest = (1 << 53) - 1;
+    let [first, second, last] = [record(3, "first"), record(1 << 52, "second"), record(largest, "last")];
+    assert!(ada.replace("key", &first, 0, LONG).await);
+    assert!(bob.replace("key", &second, 3, LONG).await);
+    for (late, replaces) in [(&first, 0), (&first, 3), (&record(1 << 52, "other"), 3), (&last, (1 << 52) - 1)] {
+        assert!(!ada.replace("key", late, replaces, LONG).await, "{late:?} in place of {replaces}");
+        assert_eq!(bob.get("key").await, Some(second.clone()));
+    }
+    assert!(bob.replace("key", &second, 3, LONG).await, "again");
+    assert!(ada.replace("key", &last, 1 << 52, LONG).await);
+    assert!(!bob.replace("key", &second, largest - 1, LONG).await);
+    assert_eq!(bob.get("key").await, Some(last));
 }
 
 /// A record is any bytes, under a key of any printable characters; a later one replaces it.
@@ -500,11 +532,10 @@ pub async fn records_are_kept_unchanged(subject: &dyn BusUnderTest) {
     // The time of the records that were replaced.
     sleep(SHORT * 2).await;
     for key in keys {
-        assert_eq!(bob.take(key).await, Some([key.as_bytes(), &all].concat().into()), "{key}");
-        assert_eq!(bob.take(key).await, None, "{key}");
+        assert_eq!(bob.get(key).await, Some(record(1, [key.as_bytes(), &all].concat())), "{key}");
     }
-    assert_eq!(bob.take("empty").await, Some(Bytes::new()));
-    assert_eq!(bob.take("never").await, None);
+    assert_eq!(bob.get("empty").await, Some(record(1, "")));
+    assert_eq!(bob.get("never").await, None);
 }
 
 /// A record expires.
@@ -516,9 +547,10 @@ pub async fn a_record_expires(subject: &dyn BusUnderTest) {
     }
     sleep(SHORT * 2).await;
     for key in ["1", "2", "3"] {
-        assert_eq!(node.take(key).await, None);
+        assert_eq!(node.get(key).await, None);
+        assert!(node.replace(key, &record(0, "an earlier version"), 0, LONG).await);
     }
-    assert_eq!(node.take("long").await, Some("kept".into()));
+    assert_eq!(node.get("long").await, Some(record(1, "kept")));
 }
 
 /// Before `run` and after its end nothing is appended or kept, and no call waits.
@@ -535,11 +567,11 @@ pub async fn a_bus_that_does_not_run_appends_nothing(subject: &dyn BusUnderTest)
         assert!(matches!(outcomes[..], [Appended::NotSent(_), Appended::NotSent(_)]), "{outcomes:?}");
         soon("failure", store.read(&"t".into(), None, 1)).await.expect_err("no engine");
         soon("failure", store.restart(&"t".into(), Epoch::new(7), LONG)).await.expect_err("no engine");
-        soon("failure", store.put("key", "record".into(), LONG)).await.expect_err("no engine");
-        soon("failure", store.take("key")).await.expect_err("no engine");
+        soon("failure", store.put("key", &record(1, "record"), 0, LONG)).await.expect_err("no engine");
+        soon("failure", store.get("key")).await.expect_err("no engine");
     }
     assert_eq!(texts(&witness.read_all("t").await).len(), 1);
-    assert_eq!(witness.take("key").await, None);
+    assert_eq!(witness.get("key").await, None);
 }
 
 /// A message that is appended while the engine is lost has no position, and the outcome does not wait for the engine's
