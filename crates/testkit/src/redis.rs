@@ -151,7 +151,8 @@ impl RedisServer {
         kill_process(pid, signal).expect("the process exists");
     }
 
-    fn log(&self) -> String {
+    /// The text that the server has logged.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }

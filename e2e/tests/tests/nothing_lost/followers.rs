@@ -137,7 +137,8 @@ fn entry(line: &Value) -> Option<Entry> {
         return Some(Entry::Lost);
     }
     if let Some(who) = line["who"].as_str() {
-        return Some(Entry::Presence { who: who.to_owned() });
+        let change = line["presence"].as_str().unwrap_or_default().to_owned();
+        return Some(Entry::Presence { change, who: who.to_owned() });
     }
     (line["again"] != true).then_some(Entry::Told { at, gap })
 }

@@ -182,7 +182,8 @@ async fn restarts(cluster: &mut Cluster, runs: usize) -> String {
     let total = cluster.total();
     nobody_was_told(cluster, &total, "restarts");
     if (total.again, total.presence) != (0, 0) {
-        cluster.found(format!("{} messages came again, {} JOIN and LEAVE were seen", total.again, total.presence));
+        let Tally { again, presence, last_presence, .. } = total;
+        cluster.found(format!("{again} messages came again, {presence} JOIN and LEAVE were seen: {last_presence:?}"));
     }
     format!("{runs} restarts of all nodes")
 }

@@ -85,6 +85,7 @@ pub(crate) enum Entry {
     Lagged(u64),
     /// A JOIN or a LEAVE.
     Presence {
+        change: String,
         who: String,
     },
     /// Something that must not happen.
@@ -252,9 +253,12 @@ impl Log {
                 state.tally.lagged += events;
                 state.begin_anew();
             }
-            Entry::Presence { who } if who == self.name => {}
-            Entry::Presence { .. } => state.tally.presence += 1,
-            Entry::Message { at: None, .. } => state.tally.unkept += 1,
+            Entry::Presence { who, .. } if who == self.name => {}
+            Entry::Presence { change, who } => {
+                state.tally.presence += 1;
+                state.tally.last_presence = Some(format!("{} sees {change} of {who}", self.name));
+            }
+            Entry::Message { at: None, number } => state.unkept(number),
             Entry::Message { at: Some(at), number } => {
                 let agrees = self.common.agrees(at, number);
                 let followed = state.message(at, number);
@@ -356,6 +360,12 @@ impl State {
         self.tally.messages += 1;
         self.tally.last = Some(at);
         self.follow_publisher(number).and(followed)
+    }
+
+    /// A message that is not kept has its place among those of its publisher, but may be missing.
+    fn unkept(&mut self, Number { publisher, connection, nth }: Number) {
+        self.tally.unkept += 1;
+        self.run.entry((publisher, connection)).and_modify(|before| *before = nth.max(*before));
     }
 
     /// The messages of a connection of a publisher go on one by one, too.

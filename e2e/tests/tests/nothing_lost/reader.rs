@@ -112,9 +112,9 @@ async fn read(log: &Log, address: &str, room: &str, session: &str, position: &mu
                 }
                 log.push(Entry::Told { at: Some(at), gap });
             }
-            "JOIN" | "LEAVE" => {
+            change @ ("JOIN" | "LEAVE") => {
                 let who = payload["changed"]["username"].as_str().expect("a name").to_owned();
-                log.push(Entry::Presence { who });
+                log.push(Entry::Presence { change: change.to_owned(), who });
             }
             "CONNECTION" | "history" | "UPDATE" => {}
             _ => log.push(Entry::Trouble(format!("unexpected: {text}"))),

@@ -79,7 +79,7 @@ pub(crate) async fn lag(redis: &MonitoredRedis) -> i64 {
 pub(crate) async fn promotion(redis: &MonitoredRedis) {
     let deadline = Instant::now() + TIMEOUT;
     while !redis.sentinel.has_promoted(&redis.replica).await {
-        assert!(Instant::now() < deadline, "no failover");
+        assert!(Instant::now() < deadline, "no failover: {}", redis.sentinel.log());
         sleep(Duration::from_millis(50)).await;
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Tally {
     pub(crate) lagged: u64,
     /// Each JOIN and LEAVE of another user.
     pub(crate) presence: u64,
+    /// The last one.
+    pub(crate) last_presence: Option<String>,
     /// Anything else that must not happen.
     pub(crate) troubles: u64,
     /// `true` if its node has begun to give positions without Redis, and the client is yet to be told of the gap.
@@ -88,6 +90,7 @@ impl Tally {
         self.unkept += other.unkept;
         self.lagged += other.lagged;
         self.presence += other.presence;
+        self.last_presence = other.last_presence.clone().or_else(|| self.last_presence.take());
         self.troubles += other.troubles;
     }
 
