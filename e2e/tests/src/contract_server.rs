@@ -79,9 +79,10 @@ impl ContractServer {
             if let Some(built) = std::env::var_os("CONTRACT_BIN") {
                 return PathBuf::from(built);
             }
-            // The package alone would be another choice of features, and all dependencies would be built again.
+            // The package alone, or no test, would be another choice of features, and dependencies would be built again.
             let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--workspace", "--all-features", "--bin", "contract"]);
+            cargo.args(["build", "--quiet", "--workspace", "--all-features"]);
+            cargo.args(["--bin", "contract", "--test", "shutdown"]);
             if !cfg!(debug_assertions) {
                 cargo.arg("--release");
             }
