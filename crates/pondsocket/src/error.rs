@@ -299,7 +299,7 @@ pub(crate) fn encoding(error: EncodeError) -> Error {
     Error::internal(error)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use super::*;
 

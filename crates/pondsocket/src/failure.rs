@@ -66,7 +66,7 @@ fn carried_backtrace(error: &Error) -> Option<String> {
     text.to_ascii_lowercase().contains("backtrace").then_some(text)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use std::fmt;
 

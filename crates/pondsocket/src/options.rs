@@ -519,7 +519,7 @@ impl Options {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use super::*;
 

@@ -94,7 +94,7 @@ impl fmt::Display for BusError {
 
 impl std::error::Error for BusError {}
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use super::*;
 

@@ -320,7 +320,7 @@ impl fmt::Display for Lost {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use super::super::{BusError, BusErrorKind, BusSession};
     use super::*;

@@ -35,7 +35,7 @@ impl Stopper {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use super::*;
 

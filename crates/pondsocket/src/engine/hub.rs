@@ -204,7 +204,7 @@ impl<L: Rules> Hub<L> {
     }
 
     fn shard(&self, name: &str) -> &ChannelShard<L> {
-        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+        &self.shards[self.hasher.hash_one(name) as usize % self.shards.len()]
     }
 }
 

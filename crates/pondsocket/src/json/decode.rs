@@ -93,7 +93,7 @@ fn refuse(what: &str, path: &str, reason: &str) -> Error {
     Error::bad_request(format!("invalid {what}: {field}: {reason}")).with_details(&json!({ "field": field }))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use serde::Deserialize;
 

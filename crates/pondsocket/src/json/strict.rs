@@ -240,7 +240,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Strict<A> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use std::collections::HashMap;
 

@@ -229,7 +229,7 @@ fn node(text: &str) -> Option<IpAddr> {
     address.trim().parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use proptest::prelude::*;
 

@@ -76,7 +76,8 @@ fn no_source_file_has_more_than_six_hundred_lines_of_code() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let packages = ["crates", "integrations"].map(|folder| fs::read_dir(root.join(folder)).expect("a folder"));
     let packages = packages.into_iter().flatten().map(|package| package.expect("readable").path().join("src"));
-    let files: Vec<_> = packages.flat_map(|folder| sources(&folder)).collect();
+    // `models` compiles the sources of another package.
+    let files: Vec<_> = packages.filter(|folder| folder.is_dir()).flat_map(|folder| sources(&folder)).collect();
     assert!(files.len() > 200, "only {} files were found", files.len());
     for file in files {
         let text = imports::without_tests(&fs::read_to_string(&file).expect("a text file"));

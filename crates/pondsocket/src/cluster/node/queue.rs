@@ -149,7 +149,7 @@ impl PublishQueue {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use super::*;
 

@@ -146,7 +146,7 @@ impl Subscription {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(pond_loom)))]
 mod tests {
     use proptest::prelude::*;
 

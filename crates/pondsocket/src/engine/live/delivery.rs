@@ -265,7 +265,7 @@ impl<L: Rules> LiveChannel<L> {
 
 fn spawn(home: &Home, delivery: impl Future<Output = ()> + Send + 'static) {
     // The handle is not needed: the task ends by itself, and its drop guard returns the token.
-    drop(home.spawn(delivery));
+    let _handle = home.spawn(delivery);
 }
 
 async fn turn(writes: &mut u32) {

@@ -1,5 +1,5 @@
 //! Models of the hand-off, run by loom: every interleaving of a few threads at the locks that the server takes.
-//! `RUSTFLAGS="--cfg pond_loom" cargo test -p pondsocket --lib model`
+//! They are compiled in the package `models`: `cargo test -p models`.
 
 use std::pin::pin;
 use std::sync::Mutex as Record;
