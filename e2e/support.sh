@@ -86,7 +86,8 @@ need_mdbook() {
 oldest_compiler() {
   local version
   version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-  rustup toolchain install "$version" --profile minimal >/dev/null 2>&1
+  rustup which --toolchain "$version" cargo >/dev/null 2>&1 ||
+    rustup toolchain install "$version" --profile minimal >/dev/null 2>&1
   echo "$version"
 }
 
