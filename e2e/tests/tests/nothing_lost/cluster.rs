@@ -257,7 +257,7 @@ impl Cluster {
         let mut ends = vec![None; self.setup.rooms];
         for (reader, begin) in self.readers.iter().zip(&self.begin) {
             let tally = reader.log.tally();
-            faults.extend(tally.fault.clone());
+            faults.extend(tally.fault.clone().or_else(|| reader.log.unexplained()));
             let end = ends[reader.room].get_or_insert(tally.last);
             if *end != tally.last && !reader.log.is_behind_gap() {
                 faults.push(format!("{} ends at {:?}, another one at {end:?}", reader.log.name, tally.last));

@@ -153,6 +153,11 @@ struct State {
     again_from: Option<At>,
     /// The messages that have come again since the last loss of the connection.
     again: u64,
+    /// A message of a publisher that has not come or has come out of order, unless the reader is told of a gap behind it: while Redis is
+    /// away, members lack what other nodes send, and learn it when Redis is back.
+    unexplained: Option<String>,
+    /// The same, found in the present entry.
+    broken_run: Option<&'static str>,
     run: HashMap<(usize, u64), u64>,
     highest: HashMap<(usize, u64), u64>,
     newest: HashMap<usize, Number>,
@@ -183,13 +188,25 @@ impl Log {
             // Writing into a string never fails.
             let _ = write!(fault, ", {entry:?}");
         }
-        if let Err(fault) = self.check(state, entry)
+        let checked = self.check(state, entry);
+        let describe =
+            |fault: &str, state: &State| format!("{}: {fault}; {next:?} was next; {:?}", self.name, state.recent);
+        if let Err(fault) = checked
             && state.tally.fault.is_none()
         {
-            let State { recent, .. } = &*state;
-            state.tally.fault = Some(format!("{}: {fault}; {next:?} was next; {recent:?}, and then", self.name));
+            state.tally.fault = Some(describe(&fault, state) + ", and then");
             state.behind_fault = CONTEXT;
         }
+        if let Some(fault) = state.broken_run.take()
+            && state.unexplained.is_none()
+        {
+            state.unexplained = Some(describe(fault, state));
+        }
+    }
+
+    /// The messages of a publisher that are missing or out of order, and no gap explains.
+    pub(crate) fn unexplained(&self) -> Option<String> {
+        self.lock().unexplained.clone()
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -313,6 +330,7 @@ impl State {
         self.again_from = None;
         self.next = None;
         self.run.clear();
+        self.unexplained = None;
     }
 
     fn message(&mut self, at: At, number: Number) -> Result<(), String> {
@@ -359,7 +377,8 @@ impl State {
         };
         self.tally.messages += 1;
         self.tally.last = Some(at);
-        self.follow_publisher(number).and(followed)
+        self.follow_publisher(number);
+        followed
     }
 
     /// A message that is not kept has its place among those of its publisher, but may be missing.
@@ -369,21 +388,15 @@ impl State {
     }
 
     /// The messages of a connection of a publisher go on one by one, too.
-    fn follow_publisher(&mut self, Number { publisher, connection, nth }: Number) -> Result<(), String> {
+    fn follow_publisher(&mut self, Number { publisher, connection, nth }: Number) {
         let connection = (publisher, connection);
         let highest = self.highest.entry(connection).or_default();
         self.tally.behind_gap += u64::from(nth <= *highest);
         *highest = nth.max(*highest);
-        match self.run.insert(connection, nth) {
-            Some(before) if before + 1 < nth => {
-                self.tally.missing += nth - before - 1;
-                Err("a message of a publisher is missing".into())
-            }
-            Some(before) if before + 1 > nth => {
-                self.tally.disorder += 1;
-                Err("a message of a publisher comes in another order".into())
-            }
-            _ => Ok(()),
-        }
+        self.broken_run = match self.run.insert(connection, nth) {
+            Some(before) if before + 1 < nth => Some("a message of a publisher is missing"),
+            Some(before) if before + 1 > nth => Some("a message of a publisher comes in another order"),
+            _ => None,
+        };
     }
 }
