@@ -112,6 +112,11 @@ impl<'a> Directory<'a> {
         self.membership.up().collect()
     }
 
+    /// Returns whether this incarnation of a node is alive.
+    pub(super) fn is_up(&self, node: &NodeId) -> bool {
+        self.membership.is_up(&node.name, node.incarnation)
+    }
+
     /// Returns whether there may be nodes whose silence is no answer: foreign nodes answer only if they have the user,
     /// and some nodes of our kind may not be known yet.
     pub(super) fn may_have_silent_nodes(&self, now: u64) -> bool {

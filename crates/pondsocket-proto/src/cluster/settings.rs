@@ -59,7 +59,8 @@ pub struct Settings {
     /// The period in which the digest of every channel here is published once. Default: 10 min.
     pub sweep: u64,
 
-    /// The time for which commands and changes wait for their acknowledgements. Default: 2 s.
+    /// The time for which commands and changes wait for their acknowledgements. The removal of a user waits on for a node that does
+    /// not answer, for a lifetime and two beats, because it may be dead. Default: 2 s.
     pub command_timeout: u64,
     /// The time for which queries wait for their answers. Default: 500 ms.
     pub question_timeout: u64,

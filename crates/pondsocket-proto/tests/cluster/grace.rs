@@ -310,7 +310,39 @@ fn an_eviction_that_a_dead_node_cannot_answer_takes_effect_when_the_death_is_not
     world.pass(1100);
     assert_eq!((world.shown(0, &room()), world.shown(1, &room())), ("of-c*".into(), "of-b*".into()));
     assert_eq!(handlers(&ends(&mut world)), 1);
-    world.pass(1000);
+    assert_eq!(world.nodes[0].answers.get(&1), Some(&Answer::Confirmed));
+}
+
+#[test]
+fn an_eviction_waits_until_the_death_of_the_users_node_is_noticed() {
+    for grace in [0, GRACE] {
+        // Without leases 4 s of silence are noticed as the death of a node.
+        let mut world = TestCluster::new(3);
+        world.grace = grace;
+        world.join(0, &room(), "ada");
+        world.join(1, &room(), "bob");
+        world.pass(2100);
+        world.crash(0);
+        world.ask(0, 1, evict("ada"));
+        // By a node that has not opened the channel.
+        world.ask(1, 2, ClusterRequest::Remove { channel: room(), user: user("ada") });
+        world.pass(3000);
+        let answers =
+            |world: &TestCluster| [world.nodes[0].answers.get(&1).cloned(), world.nodes[1].answers.get(&2).cloned()];
+        assert_eq!(answers(&world), [None, None], "nothing is known yet");
+        world.pass(2500);
+        assert_eq!(answers(&world), [Some(Answer::Confirmed), Some(Answer::NotFound)]);
+        assert_eq!(world.shown(0, &room()), "");
+    }
+}
+
+#[test]
+fn an_eviction_is_unconfirmed_where_no_death_can_be_noticed() {
+    let mut world = cluster(3);
+    world.crash(0);
+    world.ask(0, 1, evict("of-a"));
+    world.cut(0);
+    world.pass(2100);
     assert_eq!(world.nodes[0].answers.get(&1), Some(&Answer::Unconfirmed));
 }
 

@@ -303,7 +303,8 @@ impl Channel {
     ///
     /// # Errors
     /// 404 if there is no such member; for one on another node also 503 if the bus is down, 504 if that node did not
-    /// confirm the eviction, which may have been made.
+    /// confirm the eviction, which may have been made. If that node is dead, the call waits until this node has noticed it, for
+    /// 6 s at most, and succeeds.
     pub async fn evict(&self, user: &str, reason: &str) -> Result<()> {
         let here = self.evict_local(user, reason);
         let ask = |channel, user| ClusterRequest::Evict { channel, user, reason: reason.to_owned() };

@@ -205,6 +205,23 @@ async fn a_user_of_a_dead_node_that_is_evicted_leaves_at_once_and_once() {
     assert_eq!(left(&nodes).await, [r#"ada expired "new" false 3"#]);
 }
 
+/// Who evicts a user does not know whether its node has just died.
+#[tokio::test(start_paused = true)]
+async fn a_user_whose_node_has_just_died_is_evicted_when_that_is_noticed() {
+    let (nodes, _clients, (_cleo, mut watcher)) = three().await;
+    nodes[0].node.bus.cut();
+    let died = Instant::now();
+    nodes[1].node.channel("/chat/1").evict("ada", "spam").await.expect("it does not fail");
+    assert!(died.elapsed() > 2 * SECOND && died.elapsed() < 6 * SECOND, "{:?}", died.elapsed());
+    assert_eq!(nodes[1].shown(), ["bob", "cleo"]);
+    let leave = watcher.next_presence().await.expect("a leave");
+    assert_eq!((leave.change, &*leave.user_id), (Change::Leave, "ada"));
+    assert_eq!(watcher.next("user_evicted").await.expect("a notice")["userId"], "ada");
+    sleep(2 * GRACE).await;
+    watcher.assert_silence().await;
+    assert_eq!(left(&nodes).await, [r#"ada evicted:spam "new" false 2"#]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_user_of_a_dead_node_is_removed_by_a_node_without_the_channel() {
     let hub = MemoryHub::new();

@@ -252,7 +252,7 @@ impl Core {
                     }
                 }
                 Timer::Request(id) => {
-                    self.requests.give_up(&mut self.context, &directory!(self), id);
+                    self.requests.timed_out(&mut self.context, &directory!(self), id);
                 }
             }
             self.carry_out();
@@ -376,6 +376,8 @@ impl Core {
                 // Handled by `NodeMembership`; it concerns no users.
                 NodeTransition::Contested(_) => {}
             }
+            // Behind the adoption of the users of a node that has gone, among which are those that are to be removed.
+            self.requests.nodes_changed(&mut self.context, &directory!(self));
         }
     }
 

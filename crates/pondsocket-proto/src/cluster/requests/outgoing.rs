@@ -28,13 +28,16 @@ struct Pending {
     awaited: BTreeSet<NodeId>,
     /// True if nodes that may never answer are concerned: then only a positive answer or the timeout ends the request.
     is_open_ended: bool,
+    /// The time at which it was sent.
+    sent: u64,
     goal: Goal,
 }
 
 #[derive(Debug)]
 enum Goal {
-    /// Change or remove a user. `done` and `refused` note the answers so far.
-    Act { user: UserId, takes_out: bool, done: bool, refused: bool },
+    /// Change or remove a user. `done` and `refused` note the answers so far. `is_known` is true if the nodes that are asked are
+    /// known to have the user.
+    Act { user: UserId, takes_out: bool, is_known: bool, done: bool, refused: bool },
     /// Find a user, and then make the change `then`, if there is one.
     Find { user: UserId, found: Vec<(Holder, Entry)>, then: Option<PendingUpdate> },
     /// Find all users of a channel.
@@ -116,7 +119,7 @@ impl Requests {
         // Nodes that may not answer show no user whose node has gone.
         let is_open_ended =
             if is_known { has_silent(&holders) } else { !is_orphan && directory.may_have_silent_nodes(cx.now) };
-        let goal = Goal::Act { user: user.clone(), takes_out: true, done: is_orphan, refused: false };
+        let goal = Goal::Act { user: user.clone(), takes_out: true, is_known, done: is_orphan, refused: false };
         let name = self.wait(cx, id, key.clone(), awaited.clone(), is_open_ended, goal);
         let ext = Ext { request: Some(name), ..cx.ext() };
         // A node that has the user is subscribed to the channel's topic. Only if its node is unknown here, perhaps
@@ -163,7 +166,7 @@ impl Requests {
         (assigns, update): (Assigns, PendingUpdate),
     ) {
         let (owners, is_open_ended) = (inboxes(holders), has_silent(holders));
-        let goal = Goal::Act { user: user.clone(), takes_out: false, done: false, refused: false };
+        let goal = Goal::Act { user: user.clone(), takes_out: false, is_known: true, done: false, refused: false };
         let name = self.wait(cx, id, key.clone(), owners.clone(), is_open_ended, goal);
         let ext = Ext { request: Some(name), ..cx.ext() };
         let (body, foreign) = update.into_messages(&user, assigns);
@@ -250,7 +253,7 @@ impl Requests {
         };
         cx.timers.set(Timer::Request(id), cx.now + time);
         let awaited = awaited.into_iter().collect();
-        let pending = Pending { name: name.clone(), channel, awaited, is_open_ended, goal };
+        let pending = Pending { name: name.clone(), channel, awaited, is_open_ended, sent: cx.now, goal };
         self.names.insert(name.clone(), id);
         if let Some(before) = self.pending.insert(id, pending) {
             self.names.remove(&before.name);
@@ -337,6 +340,23 @@ impl Requests {
         ids.into_iter().for_each(|id| self.answer_if_certain(cx, directory, id));
     }
 
+    /// Notes that nodes may have gone, which answer nothing any more. A user that one of them was known to have was removed with it:
+    /// each node that has got the command has it on record, and does not show the user for its grace. Where the users of the channel
+    /// are not known, no node has the user any more.
+    pub(in crate::cluster) fn nodes_changed(&mut self, cx: &mut Context, directory: &Directory<'_>) {
+        let mut ids = Vec::new();
+        for (id, pending) in &mut self.pending {
+            let Goal::Act { takes_out: true, is_known, done, .. } = &mut pending.goal else { continue };
+            let before = pending.awaited.len();
+            pending.awaited.retain(|node| directory.is_up(node));
+            if pending.awaited.len() < before {
+                *done |= *is_known;
+                ids.push(*id);
+            }
+        }
+        ids.into_iter().for_each(|id| self.answer_if_certain(cx, directory, id));
+    }
+
     /// Answers a request, if no missing answer can change the result.
     fn answer_if_certain(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
         // Also a `Find` with a result waits for all nodes of our kind, since the user may be on several.
@@ -354,8 +374,21 @@ impl Requests {
         self.conclude(cx, id, answer);
     }
 
-    /// Answers a request with the answers so far, because its time is over.
-    pub(in crate::cluster) fn give_up(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
+    /// The time of a request is over. The removal of a user waits on for a node that does not answer, because it may be dead: the
+    /// others notice that within a lifetime and two beats, and the user goes with its node.
+    pub(in crate::cluster) fn timed_out(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
+        let Some(pending) = self.pending.get(&id) else { return };
+        let until = pending.sent + cx.settings.lifetime + 2 * cx.settings.beat;
+        let may_be_dead = matches!(pending.goal, Goal::Act { takes_out: true, .. }) && !pending.awaited.is_empty();
+        // Without the bus no node is noticed to be dead.
+        if may_be_dead && cx.is_connected() && cx.now < until {
+            return cx.timers.set(Timer::Request(id), until);
+        }
+        self.give_up(cx, directory, id);
+    }
+
+    /// Answers a request with the answers so far.
+    fn give_up(&mut self, cx: &mut Context, directory: &Directory<'_>, id: u64) {
         let Some(pending) = self.pending.get(&id) else { return };
         let answer = match &pending.goal {
             Goal::Find { found, .. } if !found.is_empty() => return self.conclude_find(cx, directory, id),
