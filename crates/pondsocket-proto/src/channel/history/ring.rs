@@ -91,12 +91,12 @@ impl Marks {
 /// A message that is kept.
 #[derive(Debug)]
 pub(in crate::channel) struct KeptMessage {
-    /// The place of its text in the sequence of all texts.
-    start: u64,
+    /// The lower half of the place of its text in the sequence of all texts: a history is far smaller than 4 GiB.
+    start: u32,
     length: u32,
     pub(in crate::channel) policy: DeliveryPolicy,
-    /// The time at which it was sent, in milliseconds.
-    pub(super) at: u64,
+    /// The lower bytes of the time at which it was sent, in milliseconds. They are enough for 34 years.
+    at: [u8; 5],
     /// The recipient that is left out. Boxed, because most messages exclude none.
     pub(in crate::channel) excluded: Option<Box<Exclusion>>,
 }
@@ -196,7 +196,7 @@ impl Ring {
     pub fn advance(&mut self, now: u64) {
         self.now = self.now.max(now);
         let ttl = self.rules.ttl;
-        while self.entries.front().is_some_and(|entry| entry.at.saturating_add(ttl) <= self.now)
+        while self.entries.front().is_some_and(|entry| entry.at().saturating_add(ttl) <= self.now)
             && !self.held.keep(self.first)
             && !self.queued.keep(self.first)
         {
@@ -256,11 +256,11 @@ impl Ring {
             return;
         }
         self.make_room(text.len());
-        let start = self.start + self.texts.len() as u64;
+        let start = (self.start + self.texts.len() as u64) as u32;
         // A message is far smaller than 4 GiB: the queue of the channel takes no larger ones.
         let length = u32::try_from(text.len()).expect("a message is bounded far below 4 GiB");
         self.texts.extend(text);
-        let at = self.now.saturating_sub(age);
+        let at = to_bytes(self.now.saturating_sub(age));
         self.entries.push_back(KeptMessage { start, length, policy, at, excluded: excluded.map(Box::new) });
     }
 
@@ -361,7 +361,7 @@ impl Ring {
 
     /// Appends the text of a message.
     pub(in crate::channel) fn write(&self, entry: &KeptMessage, out: &mut Vec<u8>) {
-        let from = (entry.start - self.start) as usize;
+        let from = entry.start.wrapping_sub(self.start as u32) as usize;
         let (front, back) = self.texts.as_slices();
         let Range { start, end } = from..from + entry.length as usize;
         out.extend_from_slice(&front[start.min(front.len())..end.min(front.len())]);
@@ -397,6 +397,18 @@ impl KeptMessage {
     pub(in crate::channel) fn length(&self) -> usize {
         self.length as usize
     }
+
+    /// The time at which it was sent, in milliseconds.
+    pub(super) fn at(&self) -> u64 {
+        let [a, b, c, d, e] = self.at;
+        u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
+    }
+}
+
+/// The lower bytes of a time.
+fn to_bytes(at: u64) -> [u8; 5] {
+    let [a, b, c, d, e, ..] = at.to_le_bytes();
+    [a, b, c, d, e]
 }
 
 #[cfg(test)]
@@ -559,13 +571,24 @@ mod tests {
                 ring.append(&text, POLICY, None, 0);
             }
             assert_eq!(ring.len(), messages);
-            let most = texts + 40 * messages;
+            let most = texts + 32 * messages;
             assert!(ring.bytes() <= most, "{messages} messages take {} bytes, not {most}", ring.bytes());
         }
     }
 
     #[test]
-    fn an_entry_takes_32_bytes() {
-        assert_eq!(size_of::<KeptMessage>(), 32);
+    fn texts_are_found_behind_the_first_4_gib_of_them() {
+        let mut ring = ring(3, 100);
+        ring.start = u64::from(u32::MAX) - 4;
+        for text in ["one", "two", "three", "four"] {
+            ring.append(text.as_bytes(), POLICY, None, 0);
+        }
+        let texts: Vec<_> = kept(&ring, 0).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["two", "three", "four"]);
+    }
+
+    #[test]
+    fn an_entry_takes_24_bytes() {
+        assert_eq!(size_of::<KeptMessage>(), 24);
     }
 }

@@ -47,7 +47,7 @@ impl Ring {
             let except = entry.excluded.as_deref().map(|excluded| match excluded {
                 Exclusion::User(user) | Exclusion::Connection(user, ..) => user.clone(),
             });
-            SavedMessage { text: String::from_utf8_lossy(&text).into(), age: age(entry.at), except }
+            SavedMessage { text: String::from_utf8_lossy(&text).into(), age: age(entry.at()), except }
         };
         SavedRing {
             before: Position { epoch: self.epoch, offset: self.first - 1 },
