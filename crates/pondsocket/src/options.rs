@@ -288,6 +288,11 @@ options! {
         /// The value of `Retry-After` for a client that is declined because a limit is reached or the server drains. Default
         /// 5 s.
         retry_after: Duration = Duration::from_secs(5),
+        /// Answers to pings and close frames prove what the client of a session has received. Turn this off behind a proxy that
+        /// speaks WebSocket itself and answers them in place of the client: a client would lose what the proxy had received and
+        /// the client had not. Clients with sessions then get everything since their last join again, as those of event streams
+        /// do, and a further connection with the same key ends the one before. Default on.
+        pong_proofs: bool = true,
     }
     shared {
         /// The number of messages in a channel's queue above which the connections whose event handlers publish into it
@@ -314,11 +319,6 @@ options! {
         /// messages that are kept, in the same write. A client that is cut off may get what it received since the last answered
         /// ping twice. Default 1 s.
         proof_interval: Duration = Duration::from_secs(1),
-        /// Answers to pings and close frames prove what the client of a session has received. Turn this off behind a proxy that
-        /// speaks WebSocket itself and answers them in place of the client: a client would lose what the proxy had received and
-        /// the client had not. Clients with sessions then get everything since their last join again, as those of event streams
-        /// do, and a further connection with the same key ends the one before. Default on.
-        pong_proofs: bool = true,
         /// The most sessions of one endpoint. Above it further clients have none: they are not resumed. Default 200 000.
         max_sessions: usize = 200_000,
         /// The most members of this server that are in their presence grace

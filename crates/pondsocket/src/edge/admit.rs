@@ -163,7 +163,7 @@ async fn ask(
     };
     // Counted only now, because a handler may take long; so the shutdown may have begun meanwhile.
     let permit = count_connection(endpoint, settings)?;
-    let session = claim_session(endpoint, &connected, last_event).await?;
+    let session = claim_session(endpoint, settings, &connected, last_event).await?;
     let resumed = session.as_ref().and_then(|session| session.user());
     let user = connected.user.clone().or(resumed).unwrap_or_else(|| UserId::from(id));
     let identity = Identity { id, user, ip: client };
@@ -187,6 +187,7 @@ const SECRET_KEY: usize = 22;
 /// Claims the session that the handler has named.
 async fn claim_session(
     endpoint: &EndpointInner,
+    settings: &EndpointSettings,
     connected: &Connected,
     last_event: Option<Position>,
 ) -> Result<Option<Box<ConnectionSession>>, HttpRefusal> {
@@ -195,7 +196,8 @@ async fn claim_session(
         let error = Error::bad_request(format!("without a user id a session key has at least {SECRET_KEY} characters"));
         return Err(HttpRefusal::new(error.in_call("accept().session"), DeclineReason::Handler));
     }
-    Ok(endpoint.sessions.claim(SessionKey::of(key, connected.user.as_ref()), connected.user.as_ref(), last_event).await)
+    let user = connected.user.as_ref();
+    Ok(endpoint.sessions.claim(SessionKey::of(key, user), user, last_event, settings.pong_proofs).await)
 }
 
 /// Runs the connection handler within its time limit. A shutdown waits for it.

@@ -84,9 +84,8 @@ impl EndpointInner {
             },
             ..ChannelLimits::default()
         };
-        let proof_interval = settings.pong_proofs.then_some(settings.proof_interval);
         let memory = Arc::clone(&common.memory);
-        let sessions = Sessions::new(settings.resume_window, proof_interval, settings.max_sessions, memory);
+        let sessions = Sessions::new(settings.resume_window, settings.proof_interval, settings.max_sessions, memory);
         let pacing = Pacing {
             budget: settings.pacing_budget,
             presence_interval: u32::try_from(settings.presence_interval.as_millis()).unwrap_or(u32::MAX),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, EventContext, History, JoinContext, Joined, Options, PondSocket, Recovery,
-    Result,
+    Connected, ConnectionContext, Endpoint, EndpointOptions, EventContext, History, JoinContext, Joined, Options,
+    PondSocket, Recovery, Result,
 };
 use serde_json::json;
 use testkit::{Peer, Recorder, eventually, serve};
@@ -144,10 +144,41 @@ impl Chat {
     }
 }
 
-/// The messages that the proxy had received when it lost the client come again. Were its answers trusted, 2 to 4 would be lost.
 #[tokio::test]
 async fn without_pong_proofs_nothing_is_lost_behind_a_proxy_that_answers_pings() {
-    let chat = chat(Options::default().pong_proofs(false));
+    nothing_is_lost_behind_a_proxy(chat(Options::default().pong_proofs(false))).await;
+}
+
+/// Only this endpoint is behind such a proxy.
+#[tokio::test]
+async fn an_endpoint_without_pong_proofs_loses_nothing_behind_a_proxy_that_answers_pings() {
+    let mut chat = chat(Options::default());
+    chat.endpoint = chat.endpoint.options(EndpointOptions::default().pong_proofs(false));
+    nothing_is_lost_behind_a_proxy(chat).await;
+}
+
+/// The endpoint is not behind the proxy for which the server has turned proofs off: nothing comes twice.
+#[tokio::test]
+async fn an_endpoint_with_pong_proofs_repeats_nothing_whatever_the_others_do() {
+    let mut chat = chat(Options::default().pong_proofs(false));
+    chat.endpoint = chat.endpoint.options(EndpointOptions::default().pong_proofs(true));
+    let (_server, address) = serve(&chat.pond).await;
+    let mut bob = Peer::connect(address, "/api/socket").await;
+    bob.join("/chat/a", json!({})).await;
+    chat.say(1);
+    assert_eq!(bob.next().await["payload"]["n"], 1);
+    // The pong is written with the request, and so read before the reply.
+    bob.event("/chat/a", "ask", json!({})).await;
+    assert_eq!(bob.next().await["event"], "answered");
+    bob.reset();
+    chat.is_left().await;
+    chat.say(2);
+    let (_bob, recovery, numbers) = chat.join(address, 2).await;
+    assert_eq!((recovery, numbers), (Recovery::Resumed { missed: 1, may_repeat: 0 }, vec![2]));
+}
+
+/// The messages that the proxy had received when it lost the client come again. Were its answers trusted, 2 to 4 would be lost.
+async fn nothing_is_lost_behind_a_proxy(chat: Chat) {
     let (_server, address) = serve(&chat.pond).await;
     let relay = Relay::before(address).await;
     let mut bob = Peer::connect(relay.address, "/api/socket").await;

@@ -46,6 +46,8 @@ pub(crate) struct ConnectionSession {
     pub(super) is_noted: bool,
     /// The time from which the times of pings count.
     start: Instant,
+    /// The shortest time between two pings, in milliseconds. `None` if their answers prove nothing (`Options::pong_proofs`).
+    proof_interval: Option<u64>,
     /// The proof of what the client has received. Locked behind the outbox, so that its order is that of the frames.
     pub(crate) proof: Mutex<Proof>,
     /// The channels whose histories the proof watches. Locked ahead of the proof.
@@ -71,6 +73,7 @@ impl ConnectionSession {
         key: SessionKey,
         ticket: Option<Ticket>,
         last_event: Option<Position>,
+        pongs_prove: bool,
     ) -> Box<ConnectionSession> {
         let answers = ticket.as_ref().and_then(|ticket| ticket.answers.clone());
         Box::new(ConnectionSession {
@@ -79,6 +82,7 @@ impl ConnectionSession {
             version: ticket.as_ref().map_or(0, |ticket| ticket.version),
             is_noted: false,
             start: Instant::now(),
+            proof_interval: pongs_prove.then_some(sessions.proof_interval),
             proof: Mutex::default(),
             channels: Mutex::default(),
             recorded: AtomicU64::new(0),
@@ -225,7 +229,7 @@ impl ConnectionSession {
 
     /// The shortest time between two pings, in milliseconds. `None` if their answers prove nothing (`Options::pong_proofs`).
     pub(crate) fn proof_interval(&self) -> Option<u64> {
-        self.sessions.proof_interval
+        self.proof_interval
     }
 
     /// The position of the connection before in a channel.

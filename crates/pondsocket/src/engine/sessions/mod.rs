@@ -68,8 +68,8 @@ pub(crate) struct SavedSession {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     window: Duration,
-    /// The shortest time between two pings of a connection, in milliseconds. `None` if their answers prove nothing.
-    proof_interval: Option<u64>,
+    /// The shortest time between two pings of a connection, in milliseconds.
+    proof_interval: u64,
     most: usize,
     /// Counts the answers that are kept.
     memory: Arc<Memory>,
@@ -102,13 +102,8 @@ enum Entry {
 }
 
 impl Sessions {
-    pub(crate) fn new(
-        window: Duration,
-        proof_interval: Option<Duration>,
-        most: usize,
-        memory: Arc<Memory>,
-    ) -> Sessions {
-        let proof_interval = proof_interval.map(|interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
+    pub(crate) fn new(window: Duration, proof_interval: Duration, most: usize, memory: Arc<Memory>) -> Sessions {
+        let proof_interval = u64::try_from(proof_interval.as_millis()).unwrap_or(u64::MAX);
         Sessions {
             window,
             proof_interval,
@@ -134,12 +129,13 @@ impl Sessions {
     /// The session of a new connection, with the positions of the connection before, and the position of the last event that
     /// the client has received, if it has told that. If the connection before is open, its client is pinged: when it answers it
     /// is another client with the same key, and the new connection has no session. Else it is lost, and is ended, as an event
-    /// stream always is, and as all are whose answers prove nothing. Cancel-safe: the positions stay with the session.
+    /// stream always is, and as all are whose answers prove nothing: those of the new one do if `pongs_prove`. Cancel-safe: the positions stay with the session.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         key: SessionKey,
         user: Option<&UserId>,
         last_event: Option<Position>,
+        pongs_prove: bool,
     ) -> Option<Box<ConnectionSession>> {
         let ticket = match self.take(key, user) {
             Ok(ticket) => ticket,
@@ -152,7 +148,7 @@ impl Sessions {
             }
         };
         // From here on the ticket is kept by the session: it goes back when this is cancelled.
-        let session = ConnectionSession::new(self, key, ticket, last_event);
+        let session = ConnectionSession::new(self, key, ticket, last_event, pongs_prove);
         match self.shared.get() {
             Some(shared) => self.acquire(session, shared, user).await,
             None => Some(session),
