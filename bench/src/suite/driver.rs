@@ -88,19 +88,39 @@ impl LoadDriver {
     ) -> Result<()> {
         let mut next = Instant::now();
         while continues(self, next) {
-            let now = Instant::now();
-            if now >= next {
+            if Instant::now() >= next {
                 for publisher in 0..self.publishers.len() {
                     self.send(publisher, next)?;
                 }
                 next += every;
-                self.pool.poll(Duration::ZERO)?;
-            } else {
-                // A poll may last for a millisecond more than it should, which would count as latency.
-                self.pool.poll((next - now).saturating_sub(Duration::from_millis(2)))?;
+            }
+            self.poll_until(next)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the messages of all publishers in each interval, one after the other, as long as `continues`.
+    pub(super) fn pace_in_turn(
+        &mut self,
+        every: Duration,
+        mut continues: impl FnMut(&mut LoadDriver, Instant) -> bool,
+    ) -> Result<()> {
+        let (publishers, mut next, mut turn) = (self.publishers.len(), Instant::now(), 0);
+        while continues(self, next) {
+            self.poll_until(next)?;
+            if Instant::now() >= next {
+                self.send(turn % publishers, next)?;
+                turn += 1;
+                next += every / publishers as u32;
             }
         }
         Ok(())
+    }
+
+    /// Handles what arrives, up to a time.
+    fn poll_until(&mut self, time: Instant) -> Result<()> {
+        // A poll may last for a millisecond more than it should, which would count as latency.
+        self.pool.poll(time.saturating_duration_since(Instant::now()).saturating_sub(Duration::from_millis(2)))
     }
 
     /// Sends as long as fewer than `window` of a publisher's own messages have not come back.

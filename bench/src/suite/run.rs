@@ -369,7 +369,7 @@ impl Run<'_> {
 }
 
 /// Lets this thread run as soon as it has something to do, if the system allows it.
-fn prefer_this_thread() {
+pub(super) fn prefer_this_thread() {
     if !process::take_precedence() {
         eprintln!("no precedence for the thread of the small room: its latency includes time slices of the load");
     }

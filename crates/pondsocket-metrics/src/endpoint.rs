@@ -21,6 +21,7 @@ pub(crate) struct EndpointHandles {
     channel_queue: Histogram,
     outbox_queue: Histogram,
     receive_queue: Histogram,
+    arrivals_queue: Histogram,
 }
 
 impl EndpointHandles {
@@ -48,6 +49,7 @@ impl EndpointHandles {
             channel_queue: queue(Queue::Channel),
             outbox_queue: queue(Queue::Outbox),
             receive_queue: queue(Queue::Receive),
+            arrivals_queue: queue(Queue::Arrivals),
         }
     }
 
@@ -57,6 +59,7 @@ impl EndpointHandles {
             Queue::Channel => Some(&self.channel_queue),
             Queue::Outbox => Some(&self.outbox_queue),
             Queue::Receive => Some(&self.receive_queue),
+            Queue::Arrivals => Some(&self.arrivals_queue),
             _ => None,
         }
     }

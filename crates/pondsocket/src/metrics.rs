@@ -179,6 +179,8 @@ reasons! {
         ConnectionLimit = "connection_limit",
         /// `memory_limit` is reached.
         MemoryLimit = "memory_limit",
+        /// `max_waiting_connects` wait for their turn.
+        Overloaded = "overloaded",
         /// The client's address has `max_connections_per_ip`.
         AddressLimit = "address_limit",
         /// The server is shutting down.
@@ -274,6 +276,9 @@ reasons! {
         Outbox = "outbox",
         /// Messages of a connection that wait for their handlers.
         Receive = "receive",
+        /// Connects and joins of an endpoint that wait for their turn
+        /// ([`Options::arrivals_per_round`](crate::Options#structfield.arrivals_per_round)).
+        Arrivals = "arrivals",
     }
 }
 

@@ -183,6 +183,9 @@ options! {
         /// address. Above it a client is declined with 429 and `Retry-After`, before the connection handler runs. Behind a
         /// proxy `trusted_proxies` must be set, since all clients share its address otherwise. Default 0.
         max_connections_per_ip: usize = 0,
+        /// The most connects that wait for their turn (see `arrivals_per_round`). Above it a client is declined with 503 and
+        /// `Retry-After`, before the connection handler runs. Default 4096.
+        max_waiting_connects: usize = 4096,
         /// The largest message that a client may send, in bytes, also after decompression. For a larger one the connection is
         /// closed with 1009; of an event stream's client it is declined with 413. Default 512 KiB.
         max_message_size: usize = 512 * 1024,
@@ -285,16 +288,22 @@ options! {
         /// client offers is selected. [`Connected::subprotocol`](crate::Connected::subprotocol) overrides it for one client,
         /// except for raw WebSockets. Default none.
         subprotocols (list): Vec<String> = Vec::new(),
-        /// The value of `Retry-After` for a client that is declined because a limit is reached or the server drains. Default
-        /// 5 s.
-        retry_after: Duration = Duration::from_secs(5),
         /// Answers to pings and close frames prove what the client of a session has received. Turn this off behind a proxy that
         /// speaks WebSocket itself and answers them in place of the client: a client would lose what the proxy had received and
         /// the client had not. Clients with sessions then get everything since their last join again, as those of event streams
         /// do, and a further connection with the same key ends the one before. Default on.
         pong_proofs: bool = true,
+        /// The value of `Retry-After` for a client that is declined because a limit is reached or the server drains. Default
+        /// 5 s.
+        retry_after: Duration = Duration::from_secs(5),
     }
     shared {
+        /// The most connects and joins that begin in one round of a thread's scheduler through the tasks that are ready, so that
+        /// many clients which arrive at once delay the messages of others by little. Further ones wait, first come, first
+        /// served; those of an idle server do not wait. The standalone server also accepts so many sockets in a round, so that their
+        /// TLS handshakes take turns. A larger number admits clients somewhat faster when messages are many, and delays these more;
+        /// 0 is no limit. Default 8.
+        arrivals_per_round: usize = 8,
         /// The number of messages in a channel's queue above which the connections whose event handlers publish into it
         /// through their contexts are not read. Other publishers can wait with [`Channel::ready`](crate::Channel::ready).
         /// Above four times as many a broadcast, a reply or a change of presence is refused with 503. Default 4096.
@@ -462,6 +471,7 @@ impl Options {
 
     fn check_counts(&self) -> Result<()> {
         let counts = [
+            ("max_waiting_connects", self.max_waiting_connects),
             ("max_message_size", self.max_message_size),
             ("send_channel_buffer", self.send_channel_buffer),
             ("outbox_bytes", self.outbox_bytes),

@@ -22,7 +22,8 @@
 //!
 //! Channels `/chat/:roomId` and `/presence/:roomId` track their members, `/plain/:roomId` does not, and `/slow/:roomId` accepts after
 //! 50 ms. `/history/:roomId` keeps its messages but for `typing`, with the stamp `_pos`: by default 256 for two minutes, otherwise
-//! `HISTORY_MESSAGES` for `HISTORY_TTL_MS`. All histories together have at most `HISTORY_BYTES`. Histories and sessions outlive the
+//! `HISTORY_MESSAGES` for `HISTORY_TTL_MS`. All histories together have at most `HISTORY_BYTES`. `ARRIVALS_PER_ROUND` is the option of
+//! this name. Histories and sessions outlive the
 //! server in `HISTORY_FILE`. A join with `{"last": N}` gets the last N of them unless it resumes. Its handler replies
 //! `history {recovery: "new" | "resumed" | "gap", missed, may_repeat, gap, position}`. `/watched/:roomId` is the same with tracked
 //! members and a presence grace of ten seconds, and without `last`. All joins need a `username`, and all channels have the same

@@ -32,6 +32,9 @@ pub(crate) fn from_environment(mut options: Options) -> Result<Options> {
     if let Some(bytes) = number("HISTORY_BYTES")? {
         options = options.history_bytes(bytes);
     }
+    if let Some(arrivals) = number("ARRIVALS_PER_ROUND")? {
+        options = options.arrivals_per_round(arrivals);
+    }
     if let Ok(path) = var("HISTORY_FILE") {
         options = options.history_file(path);
     }

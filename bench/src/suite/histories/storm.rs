@@ -11,7 +11,7 @@ use super::SIZE;
 use crate::load::{Client, ClientPool, ClientSpec, Latency, Resume};
 use crate::process::{Cpu, Redis, ServerProcess};
 use crate::suite::driver::LoadDriver;
-use crate::suite::run::Run;
+use crate::suite::run::{Run, prefer_this_thread};
 use crate::suite::sample::Sample;
 use crate::suite::scenario::{STORM_GAPS, STORM_P99};
 
@@ -27,6 +27,9 @@ const MESSAGES: Duration = Duration::from_secs(1);
 /// The healthy room: its members, a half at each node that stays, and the interval of its messages.
 const HEALTHY: usize = 40;
 const HEALTHY_MESSAGES: Duration = Duration::from_millis(20);
+
+/// The time in which the nodes notice the death of the third one, when all clients are back.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// The time of undisturbed messages before the node is killed, at the least: percentiles need enough of them.
 const BEFORE: Duration = Duration::from_secs(4);
@@ -51,7 +54,10 @@ impl Run<'_> {
         pool.add(
             (0..clients).map(|index| self.client(&killed, &channel(index % channels), first_resume(index, channels))),
         )?;
-        let (feed, healthy) = (Background::start(feed, MESSAGES), Background::start(healthy, HEALTHY_MESSAGES));
+        let feed = Background::start(feed, MESSAGES, || {});
+        // The clients that come back are many, and have a thread of the same core: without precedence a message of the room would
+        // wait for the end of their time slices, before it is sent and when it arrives.
+        let healthy = Background::start(healthy, HEALTHY_MESSAGES, prefer_this_thread);
         poll_for(&mut pool, self.lasting.max(BEFORE))?;
         healthy.mark();
 
@@ -73,7 +79,11 @@ impl Run<'_> {
         healthy.mark();
         let spent = cpu(&others)?.since(before);
 
-        poll_for(&mut back, MESSAGES)?;
+        // The reference: the same members, without anybody who arrives.
+        poll_for(&mut back, SETTLE)?;
+        healthy.mark();
+        poll_for(&mut back, BEFORE)?;
+        healthy.mark();
         let (mut feed, _) = feed.stop()?;
         let (mut healthy, latencies) = healthy.stop()?;
         poll_for(&mut back, RETRY)?;
@@ -81,7 +91,9 @@ impl Run<'_> {
         let told: Vec<Option<u64>> = back.clients().iter().map(told_of_gap).collect();
         let lost = back.settle(|client| told[client].unwrap_or(feed.publishers[client % channels].sent))?;
         let lost = lost + feed.settle()? + healthy.settle()?;
-        let [undisturbed, _, storm] = latencies[..] else { return Err(anyhow!("the healthy room had no messages")) };
+        let [undisturbed, _, storm, _, after] = latencies[..] else {
+            return Err(anyhow!("the healthy room had no messages"));
+        };
         let mut sample = self.costs(&others[0], spent, clients as u64, took)?;
         sample.figure = took.as_secs_f64();
         sample.latency = Some(storm);
@@ -95,6 +107,9 @@ impl Run<'_> {
         sample.further.insert("healthy p99 before, ms".into(), undisturbed.p99);
         sample.further.insert("healthy p99 in the storm, ms".into(), storm.p99);
         sample.further.insert("healthy max in the storm, ms".into(), storm.max);
+        sample.further.insert("healthy p99 after, ms".into(), after.p99);
+        sample.further.insert("healthy p50 in the storm, ms".into(), storm.p50);
+        sample.further.insert("healthy p50 after, ms".into(), after.p50);
         sample.further.insert("µs CPU per client, nodes and Redis".into(), spent.total * 1e6 / clients as f64);
         let forgotten = back.clients().iter().filter(|client| client.is_new).count();
         sample.further.insert("clients that were taken for new ones".into(), forgotten as f64);
@@ -165,13 +180,16 @@ fn poll_for(pool: &mut ClientPool, time: Duration) -> Result<()> {
 }
 
 impl Background {
-    fn start(mut driver: LoadDriver, every: Duration) -> Background {
+    /// Starts the load. `prepare` runs first, on its thread.
+    fn start(mut driver: LoadDriver, every: Duration, prepare: fn()) -> Background {
         let (stop, marks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (stopped, marked) = (Arc::clone(&stop), Arc::clone(&marks));
         let thread = thread::spawn(move || {
+            prepare();
             let mut latencies = Vec::new();
             driver.pool.recorder().begin(Instant::now());
-            driver.pace_while(every, |driver, _| {
+            // Channels that all got their message at the same moment would be a storm of their own.
+            driver.pace_in_turn(every, |driver, _| {
                 while latencies.len() < marked.load(Ordering::Relaxed) {
                     latencies.push(driver.pool.latency().unwrap_or_default());
                     driver.pool.recorder().begin(Instant::now());

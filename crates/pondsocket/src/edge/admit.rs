@@ -29,7 +29,9 @@ use crate::handler::dispatch::HandlerOutcome;
 use crate::handler::pass::PassSlotRef;
 use crate::handler::{Erased, Passable, guard};
 use crate::limits::admission::{Admission, AdmissionError};
+use crate::limits::arrivals::TooMany;
 use crate::limits::gauge::Permit;
+use crate::limits::memory::Charge;
 use crate::limits::stored::TooLarge;
 use crate::metrics::{ConnectionInfo, DeclineReason, HandlerKind};
 
@@ -39,6 +41,8 @@ pub(super) struct ConnectionRequest {
     pub(super) route: Match,
     pub(super) peer: Option<SocketAddr>,
     pub(super) offer: Option<UpgradeOffer>,
+    /// True if it was passed on by an endpoint, and has waited for its turn there.
+    pub(super) has_turn: bool,
 }
 
 /// The outcome for a request that is not refused.
@@ -55,7 +59,7 @@ pub(super) async fn admit(
     settings: &EndpointSettings,
     request: ConnectionRequest,
 ) -> Result<Admitted, HttpRefusal> {
-    let ConnectionRequest { parts, route, peer, offer } = request;
+    let ConnectionRequest { parts, route, peer, offer, has_turn } = request;
     let common = &endpoint.common;
     if common.drain.has_begun() {
         return Err(draining(settings));
@@ -71,6 +75,9 @@ pub(super) async fn admit(
             let upgrade = Upgrade::of(&parts, offer, settings)?;
             check_origin(endpoint, settings, RequestOrigin::of(&parts, peer))?;
             let admission = Some(admit_client(endpoint, settings, client)?);
+            if !has_turn {
+                wait_for_turn(endpoint, settings, &parts).await?;
+            }
             let permits = Permits { admission, permit: count_connection(endpoint, settings)? };
             Ok(Admitted::Answered(upgrade.open_raw(endpoint, client, permits, Arc::clone(handler))))
         }
@@ -81,6 +88,9 @@ pub(super) async fn admit(
             };
             check_origin(endpoint, settings, RequestOrigin::of(&parts, peer))?;
             let admission = admit_client(endpoint, settings, client)?;
+            if !has_turn {
+                wait_for_turn(endpoint, settings, &parts).await?;
+            }
             let version = parts.version;
             let offered = upgrade.as_ref().map(|upgrade| upgrade.offered().clone());
             let handler_request = HandlerRequest { parts, route, peer, client, offered };
@@ -120,6 +130,25 @@ fn admit_client(
         };
         HttpRefusal::new(Error::from(refused).with_retry_after(settings.retry_after), reason)
     })
+}
+
+/// Waits until the connection handler may run, behind other clients that arrive. Cancel-safe: a client that goes away is
+/// passed over.
+async fn wait_for_turn(
+    endpoint: &EndpointInner,
+    settings: &EndpointSettings,
+    parts: &Parts,
+) -> Result<(), HttpRefusal> {
+    let waiting = endpoint.arrivals.connect(settings, &endpoint.observer).map_err(|TooMany| {
+        let error = Error::unavailable("too many clients arrive").with_retry_after(settings.retry_after);
+        HttpRefusal::new(error, DeclineReason::Overloaded)
+    })?;
+    let Some(waiting) = waiting else { return Ok(()) };
+    let mut charge = Charge::new(&endpoint.common.memory);
+    charge.set(parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum());
+    waiting.turn(&endpoint.arrivals, &endpoint.observer).await;
+    // It may have begun during the wait.
+    if endpoint.common.drain.has_begun() { Err(draining(settings)) } else { Ok(()) }
 }
 
 /// Counts a connection, so that a shutdown waits for it. Fails if the shutdown has begun.

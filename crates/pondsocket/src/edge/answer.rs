@@ -54,15 +54,15 @@ async fn receive(pond: PondSocket, mut request: Request<()>) -> Response<Body> {
     let offer = UpgradeOffer::take(request.extensions_mut());
     let peer = peer(&request);
     let mut parts = request.into_parts().0;
-    let mut from = 0;
+    let (mut from, mut has_turn) = (0, false);
     while let Some((at, route, endpoint)) = pond.endpoint_for(&target, from) {
         let settings = endpoint.settings();
-        let answered =
-            admit(&endpoint, &settings, ConnectionRequest { parts, route, peer, offer: offer.clone() }).await;
+        let connect = ConnectionRequest { parts, route, peer, offer: offer.clone(), has_turn };
+        let answered = admit(&endpoint, &settings, connect).await;
         let response = match answered {
             Ok(Admitted::Answered(response)) => response,
             Ok(Admitted::Passed(ctx)) if pond.endpoint_for(&target, at + 1).is_some() => {
-                (parts, from) = (ctx.parts, at + 1);
+                (parts, from, has_turn) = (ctx.parts, at + 1, true);
                 continue;
             }
             // If all matching endpoints pass the client on, the last one counts it.

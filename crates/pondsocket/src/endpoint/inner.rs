@@ -26,6 +26,7 @@ use crate::handler::dispatch::{Dispatch, HandlerFuture, Routes};
 use crate::handler::guard;
 use crate::handler::{BoxFuture, Erased};
 use crate::limits::admission::Admissions;
+use crate::limits::arrivals::Arrivals;
 use crate::limits::memory::Pressure;
 use crate::limits::stored::{NoRoom, TooLarge};
 use crate::lobby::{Layers, LobbyInner};
@@ -58,6 +59,7 @@ pub(crate) struct EndpointInner {
     pub(crate) common: Arc<Common>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) admissions: Arc<Admissions>,
+    pub(crate) arrivals: Arrivals,
     /// Bytes that its connections have sent and that are not handled yet.
     pub(crate) received: AtomicUsize,
     pub(crate) evictions: Evictions,
@@ -102,6 +104,7 @@ impl EndpointInner {
             common,
             observer,
             admissions: Arc::default(),
+            arrivals: Arrivals::default(),
             received: AtomicUsize::new(0),
             evictions: Evictions::default(),
             sessions: Arc::new(sessions),

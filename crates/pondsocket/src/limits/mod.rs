@@ -2,9 +2,11 @@
 
 pub(crate) mod address;
 pub(crate) mod admission;
+pub(crate) mod arrivals;
 pub(crate) mod bucket;
 pub(crate) mod gauge;
 pub(crate) mod memory;
 pub(crate) mod message_rate;
 pub(crate) mod origin;
 pub(crate) mod stored;
+pub(crate) mod turns;

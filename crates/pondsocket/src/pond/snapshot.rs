@@ -92,6 +92,8 @@ pub struct EndpointSnapshot {
     pub connections: usize,
     /// Connections that count towards `max_connections`: also those that are being decided about, and raw WebSockets.
     pub admitted: usize,
+    /// Connects and joins that wait for their turn ([`Options::arrivals_per_round`](crate::Options#structfield.arrivals_per_round)).
+    pub arriving: usize,
     /// Connections that are being closed, and those that have ended while their messages are still handled.
     pub closing: usize,
     /// Bytes that clients have sent and that are not handled yet, in whole messages and parts of them, also of
@@ -204,6 +206,7 @@ fn of_endpoint(endpoint: &EndpointInner) -> EndpointSnapshot {
         path: endpoint.pattern.as_str().to_owned(),
         connections: handles.len() - closing,
         admitted: endpoint.admissions.count(),
+        arriving: endpoint.arrivals.waiting(),
         closing,
         received_bytes: endpoint.received.load(Ordering::Relaxed),
         sessions: endpoint.sessions.len(),

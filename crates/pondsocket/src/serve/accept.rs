@@ -16,6 +16,8 @@ use super::listener::{ListenerSettings, SocketStream, read_proxy_header};
 use super::pending::{PendingPermit, PendingPool};
 use super::progress::Progress;
 use super::{AcceptedSocket, ServerContext, ServerStage, http};
+use crate::handler::BoxFuture;
+use crate::limits::turns;
 use crate::metrics::SocketCloseReason;
 
 /// The shortest interval between two warnings that accepting is paused.
@@ -28,11 +30,18 @@ const LATE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct PauseWarning(Option<Instant>);
 
-/// Accepts until the server closes, then waits for the sockets that are not upgraded. Their tasks are aborted with this one.
-pub(super) async fn accept(mut acceptors: AcceptorGroup, server: Arc<ServerContext>, pool: Arc<PendingPool>) {
+/// Accepts until the server closes, then waits for the sockets that are not upgraded. Their tasks are aborted with this one. At
+/// most `per_round` sockets are accepted in a round of the scheduler ([`turns`]); 0 is no limit.
+pub(super) async fn accept(
+    mut acceptors: AcceptorGroup,
+    server: Arc<ServerContext>,
+    pool: Arc<PendingPool>,
+    per_round: usize,
+) {
     let mut tasks = JoinSet::new();
     let mut waiting: Option<WaitingSocket> = None;
     let mut warning = PauseWarning::default();
+    let mut turn: Option<BoxFuture<'static, ()>> = None;
     let mut draining = pin!(server.pond.common.drain.begun());
     let count_error = |error| server.count_error(error);
     loop {
@@ -43,6 +52,8 @@ pub(super) async fn accept(mut acceptors: AcceptorGroup, server: Arc<ServerConte
                     // The future is boxed because a `JoinSet` keeps the memory of a task that has ended until the task is
                     // joined: of a box it keeps the pointer.
                     tasks.spawn(Box::pin(serve(socket, permit, Arc::clone(&server))));
+                    // Behind the requests and joins of clients that were accepted before.
+                    turn = (!turns::take(per_round)).then(|| Box::pin(turns::wait(per_round)) as _);
                 }
                 Err(at) => {
                     warning.log(server.options.max_pending);
@@ -58,8 +69,9 @@ pub(super) async fn accept(mut acceptors: AcceptorGroup, server: Arc<ServerConte
             Some(ended) = tasks.join_next() => log_panic(ended),
             () = pool.changed.notified(), if is_paused => {}
             () = reached(retry), if is_paused => {}
-            // While a socket waits for a permit, further ones wait in the backlog of the operating system.
-            socket = poll_fn(|cx| acceptors.poll_accept(cx, &count_error)), if !is_paused => waiting = Some(socket),
+            () = reached_turn(&mut turn), if turn.is_some() => turn = None,
+            // Meanwhile further sockets wait in the backlog of the operating system.
+            socket = poll_fn(|cx| acceptors.poll_accept(cx, &count_error)), if !is_paused && turn.is_none() => waiting = Some(socket),
             _ = &mut draining, if !acceptors.is_draining() => acceptors.drain(),
         }
     }
@@ -118,6 +130,14 @@ fn permit(socket: &WaitingSocket, server: &ServerContext, pool: &Arc<PendingPool
     let (progress, address) = (Progress::new(), server.counted_address(socket.peer, &socket.settings));
     progress.set_address(address);
     pool.add(&progress, address)
+}
+
+/// Waits for a turn; forever if none is awaited.
+async fn reached_turn(turn: &mut Option<BoxFuture<'static, ()>>) {
+    match turn {
+        Some(turn) => turn.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until a time; forever if there is none.

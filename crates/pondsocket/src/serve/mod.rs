@@ -158,10 +158,11 @@ impl Server {
         let mut running =
             RunningServer { addresses, listeners: text, stage: sender, accepting: Vec::new(), shards: Vec::new() };
         if has_admin {
-            running.accept_here(admin, &server)?;
+            // Without turns: the probes of operators do not wait behind clients.
+            running.accept_here(admin, &server, 0)?;
         }
         match self.options.shards {
-            0 => running.accept_here(public, &server)?,
+            0 => running.accept_here(public, &server, server.pond.common.options.arrivals_per_round)?,
             shards => running.accept_in_shards(public, shards, &server)?,
         }
         tracing::info!(target: "pondsocket::server", address = running.listeners, "listening");
@@ -253,10 +254,10 @@ impl Server {
 }
 
 impl RunningServer {
-    /// Starts a task on the current runtime that accepts from these listeners.
-    fn accept_here(&mut self, listeners: Vec<Listener>, server: &Arc<ServerContext>) -> Result<()> {
+    /// Starts a task on the current runtime that accepts from these listeners, so many sockets in a round.
+    fn accept_here(&mut self, listeners: Vec<Listener>, server: &Arc<ServerContext>, per_round: usize) -> Result<()> {
         let (acceptors, pool) = (AcceptorGroup::new(listeners, None)?, PendingPool::new(&server.options));
-        self.accepting.push(tokio::spawn(accept::accept(acceptors, Arc::clone(server), pool)));
+        self.accepting.push(tokio::spawn(accept::accept(acceptors, Arc::clone(server), pool, per_round)));
         Ok(())
     }
 
@@ -273,7 +274,8 @@ impl RunningServer {
                 let _registered_there = shard.runtime.enter();
                 AcceptorGroup::new(listeners, Some(handed_over))?
             };
-            let accepting = accept::accept(acceptors, Arc::clone(server), Arc::clone(&pool));
+            let per_round = server.pond.common.options.arrivals_per_round;
+            let accepting = accept::accept(acceptors, Arc::clone(server), Arc::clone(&pool), per_round);
             self.accepting.push(shard.runtime.spawn(accepting));
             self.shards.push(shard);
         }

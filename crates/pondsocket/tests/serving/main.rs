@@ -1,5 +1,6 @@
 //! Servers: standalone, mounted, over sockets of every kind, until they stop.
 
+mod arrivals;
 mod endpoints;
 mod listeners;
 mod mounting;

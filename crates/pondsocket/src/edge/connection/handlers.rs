@@ -1,5 +1,6 @@
 //! The handlers of one connection: their start, their polls by its task, their deadlines, and their decisions.
 
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -93,6 +94,17 @@ impl Session {
         if self.acknowledge_again(id, &(&*request_id).into()) {
             return None;
         }
+        if let Some(waiting) = self.endpoint.arrivals.join(&self.options, &self.endpoint.observer) {
+            let endpoint = Arc::clone(&self.endpoint);
+            let turn = Box::pin(async move { waiting.turn(&endpoint.arrivals, &endpoint.observer).await });
+            let kind = TaskKind::Arriving { request_id, payload, turn };
+            return Some(HandlerTask { kind, started: None, span: Span::current() });
+        }
+        self.load_history(id, request_id, payload)
+    }
+
+    /// Waits for the history of the channel to be read, if it has one that is not, and then starts the handler.
+    fn load_history(&mut self, id: SubscriptionId, request_id: Arc<str>, payload: Arc<str>) -> Option<HandlerTask> {
         let name = &self.subscriptions.get(id)?.name;
         match self.endpoint.open_history(name, || self.position_of(name.as_str(), &payload)) {
             Some(history) => {
@@ -245,9 +257,15 @@ impl Session {
     pub(super) fn poll_running(&mut self, cx: &mut Context<'_>, now: Instant) {
         let mut at = 0;
         while let Some(RunningHandler { subscription, deadline, bytes, task }) = self.running.take(at) {
-            match self.advance(subscription, task, cx) {
-                Some(task) if now < task.kind.deadline().unwrap_or(deadline) => {
-                    let deadline = task.kind.deadline().unwrap_or(deadline);
+            let before = discriminant(&task.kind);
+            let task = self.advance(subscription, task, cx);
+            let deadline = match &task {
+                // Each step of a join has a time of its own.
+                Some(task) if discriminant(&task.kind) != before => task.kind.deadline(self.options.handler_timeout),
+                _ => deadline,
+            };
+            match task {
+                Some(task) if deadline.is_none_or(|deadline| now < deadline) => {
                     self.running.put_back(at, RunningHandler { subscription, deadline, bytes, task });
                     at += 1;
                 }
@@ -298,6 +316,14 @@ impl Session {
                         self.finish_join(id, request_id, Component::JoinHandler, task.started, answer);
                     }
                 }
+            }
+            TaskKind::Arriving { request_id, payload, turn } => {
+                if turn.as_mut().poll(cx).is_pending() {
+                    return Some(task);
+                }
+                let (request_id, payload) = (Arc::clone(request_id), Arc::clone(payload));
+                let task = self.load_history(id, request_id, payload)?;
+                return self.advance(id, task, cx);
             }
             TaskKind::Loading { request_id, payload, history, .. } => {
                 if history.as_mut().poll(cx).is_pending() {
@@ -353,7 +379,10 @@ impl Session {
             TaskKind::Event { call, .. } => (Some(call.message.event()), self.event_pattern(call)),
             TaskKind::Join { .. } => (None, self.channel_pattern(name.as_str())),
             TaskKind::Leave { lobby, .. } => (None, Some(lobby.pattern.as_str().into())),
-            TaskKind::Opening { .. } | TaskKind::Loading { .. } | TaskKind::Repeat { .. } => (None, None),
+            TaskKind::Arriving { .. }
+            | TaskKind::Opening { .. }
+            | TaskKind::Loading { .. }
+            | TaskKind::Repeat { .. } => (None, None),
         };
         tracing::warn!(
             target: "pondsocket::handler",
@@ -377,7 +406,10 @@ impl Session {
                 self.endpoint.finish_leave(of, lobby, task.started, &Err(TimedOut.into()));
             }
             // No handlers of the application.
-            TaskKind::Opening { .. } | TaskKind::Loading { .. } | TaskKind::Repeat { .. } => {}
+            TaskKind::Arriving { .. }
+            | TaskKind::Opening { .. }
+            | TaskKind::Loading { .. }
+            | TaskKind::Repeat { .. } => {}
         }
     }
 }

@@ -81,8 +81,8 @@ impl Deref for RunningHandlers {
 /// A handler that was pending after its first poll.
 pub(super) struct RunningHandler {
     pub(super) subscription: SubscriptionId,
-    /// The time at which it is cancelled.
-    pub(super) deadline: Instant,
+    /// The time at which it is cancelled. `None` for a join that waits for its turn.
+    pub(super) deadline: Option<Instant>,
     /// The size of the message.
     pub(super) bytes: usize,
     pub(super) task: HandlerTask,
@@ -97,6 +97,12 @@ pub(super) struct HandlerTask {
 }
 
 pub(super) enum TaskKind {
+    /// A join that waits for its turn among the clients that arrive.
+    Arriving {
+        request_id: Arc<str>,
+        payload: Arc<str>,
+        turn: BoxFuture<'static, ()>,
+    },
     /// A join whose handler starts when the history of the channel was read. `since` is the begin of the wait for that.
     Loading {
         request_id: Arc<str>,
@@ -134,20 +140,24 @@ pub(super) enum TaskKind {
 impl TaskKind {
     /// Returns whether this decides about a join.
     pub(super) fn is_join(&self) -> bool {
-        matches!(self, TaskKind::Join { .. } | TaskKind::Opening { .. } | TaskKind::Loading { .. })
+        matches!(
+            self,
+            TaskKind::Arriving { .. } | TaskKind::Join { .. } | TaskKind::Opening { .. } | TaskKind::Loading { .. }
+        )
     }
 
     /// Returns whether this runs code of the application.
     pub(super) fn is_handler(&self) -> bool {
-        !matches!(self, TaskKind::Opening { .. } | TaskKind::Loading { .. } | TaskKind::Repeat { .. })
+        matches!(self, TaskKind::Join { .. } | TaskKind::Event { .. } | TaskKind::Leave { .. })
     }
 
-    /// The deadline, if it is another one than that of handlers.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// The deadline of what has begun now. `timeout` is that of handlers.
+    pub(super) fn deadline(&self, timeout: Duration) -> Option<Instant> {
         match self {
+            TaskKind::Arriving { .. } => None,
             TaskKind::Opening { since, .. } => Some(*since + SUBSCRIBE_WAIT),
             TaskKind::Loading { since, .. } => Some(*since + LOAD_WAIT),
-            _ => None,
+            _ => Some(Instant::now() + timeout),
         }
     }
 }

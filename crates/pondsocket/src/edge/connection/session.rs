@@ -148,7 +148,7 @@ impl Session {
 
     /// The earliest deadline of a running handler.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let running = self.running.iter().map(|handler| handler.deadline);
+        let running = self.running.iter().filter_map(|handler| handler.deadline);
         running.chain(self.gap.as_ref().map(|gap| gap.until)).min()
     }
 
@@ -303,7 +303,7 @@ impl Session {
             if let Some(task) = task
                 && let Some(task) = self.advance(id, task, cx)
             {
-                let deadline = task.kind.deadline().unwrap_or_else(|| Instant::now() + self.options.handler_timeout);
+                let deadline = task.kind.deadline(self.options.handler_timeout);
                 if let Some(subscription) = self.subscriptions.get_mut(id) {
                     subscription.backlog.get_or_insert_default();
                 }

@@ -8,6 +8,7 @@
 //! | `max_connections_per_ip`, `trusted_proxies` | `limits.rs`; `src/limits/address.rs` |
 //! | `client_address_header` | `the_address_of_the_client_…`; `src/limits/address.rs` |
 //! | `subprotocols` | `a_configured_subprotocol_…`; `endpoints.rs` |
+//! | `arrivals_per_round`, `max_waiting_connects` | `serving/arrivals.rs` |
 //! | `max_message_size` | `endpoints.rs`, `bad_input.rs`, `metrics.rs` |
 //! | `enable_compression` | `compression_is_used_…`, `slow_clients.rs` |
 //! | `read_buffer_size`, `write_buffer_size` | `the_buffers_of_a_socket_…` |
