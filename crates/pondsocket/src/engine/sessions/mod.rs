@@ -129,7 +129,8 @@ impl Sessions {
     /// The session of a new connection, with the positions of the connection before, and the position of the last event that
     /// the client has received, if it has told that. If the connection before is open, its client is pinged: when it answers it
     /// is another client with the same key, and the new connection has no session. Else it is lost, and is ended, as an event
-    /// stream always is, and as all are whose answers prove nothing: those of the new one do if `pongs_prove`. Cancel-safe: the positions stay with the session.
+    /// stream always is, and as all are whose answers prove nothing: those of the new one do if `pongs_prove`. Cancel-safe: the
+    /// positions stay with the session.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         key: SessionKey,
