@@ -280,6 +280,8 @@ impl Run<'_> {
     fn join(&self, connections: usize) -> Result<Sample> {
         let server = self.start()?;
         drop(self.members(&server, WARM_UP, 1, false)?);
+        // Otherwise the end of these connections would be part of the measurement.
+        server.settled_rss()?;
         let (before, start) = (server.cpu()?, Instant::now());
         let pool = self.members(&server, connections, 1, false)?;
         let sample = self.costs(&server, server.cpu()?.since(before), connections as u64, start.elapsed())?;

@@ -31,7 +31,7 @@ pub(crate) enum Load {
     Idle { connections: usize, channels: usize, presence: bool },
     /// Idle connections, after one large message has been sent back to each.
     Large { connections: usize, size: usize },
-    /// Connections that are opened and join, one after the other.
+    /// Connections that are opened and join, some at a time.
     Join { connections: usize },
     /// Open connections that join one room with presence at the same time.
     Storm { connections: usize },
