@@ -195,6 +195,13 @@ impl ConnectionHandle {
         Ok(())
     }
 
+    /// Queues the head of the HTTP response that the host has left to the connection, before any message is sent.
+    pub(crate) fn send_head(&self, head: Vec<u8>) {
+        if !head.is_empty() {
+            self.outbox.lock().send_head(head.into(), Instant::now());
+        }
+    }
+
     /// Queues a message for this connection alone.
     pub(crate) fn send_text(&self, text: &[u8]) {
         self.queue_text(text)();

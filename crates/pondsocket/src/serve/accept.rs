@@ -14,7 +14,7 @@ use super::acceptor::AcceptorGroup;
 use super::handover::{Handover, WaitingSocket};
 use super::listener::{ListenerSettings, SocketStream, read_proxy_header};
 use super::pending::{PendingPermit, PendingPool};
-use super::progress::Progress;
+use super::progress::{ObservedStream, Progress};
 use super::{AcceptedSocket, ServerContext, ServerStage, http};
 use crate::handler::BoxFuture;
 use crate::limits::turns;
@@ -214,6 +214,7 @@ async fn serve_layers(mut stream: SocketStream, accepted: &mut AcceptedSocket, s
         return match handshake {
             Ok(stream) => {
                 accepted.has_certificate = stream.has_client_certificate();
+                let stream = ObservedStream::new(stream, Arc::clone(&accepted.permit.progress));
                 Box::pin(http::serve(stream, accepted, server)).await;
             }
             Err(error) => {
@@ -222,10 +223,14 @@ async fn serve_layers(mut stream: SocketStream, accepted: &mut AcceptedSocket, s
             }
         };
     }
+    let progress = Arc::clone(&accepted.permit.progress);
     match stream {
-        SocketStream::Tcp(stream) => http::serve(stream, accepted, server).await,
+        // Only of such a stream the connection gets what is held back: others it knows as any stream of bytes.
+        SocketStream::Tcp(stream) => {
+            http::serve(ObservedStream::holding_upgrades(stream, progress), accepted, server).await;
+        }
         #[cfg(unix)]
-        SocketStream::Unix(stream) => http::serve(stream, accepted, server).await,
+        SocketStream::Unix(stream) => http::serve(ObservedStream::new(stream, progress), accepted, server).await,
     }
 }
 

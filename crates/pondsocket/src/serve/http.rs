@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,7 +26,7 @@ const MIN_BUFFER: usize = 8192;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one stream until it ends, is upgraded, or misses a deadline.
-pub(super) async fn serve<S>(stream: S, accepted: &AcceptedSocket, server: &Arc<ServerContext>)
+pub(super) async fn serve<S>(stream: ObservedStream<S>, accepted: &AcceptedSocket, server: &Arc<ServerContext>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -42,13 +42,13 @@ where
             let response = server.respond(request, accepted).await;
             match response.body().stream() {
                 Some(stream) => accepted.permit.start_stream(stream),
+                None if response.status() == StatusCode::SWITCHING_PROTOCOLS => progress.on_upgrade(),
                 None => progress.on_response(),
             }
             Ok::<_, Infallible>(response)
         }
     });
-    let io = observed(stream, progress);
-    let mut connection = builder(&server.options).serve_connection(io, service).with_upgrades();
+    let mut connection = builder(&server.options).serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut deadlines = HttpDeadlines::new(progress, &server.options);
     let mut closing = false;
     let ended = loop {
@@ -79,10 +79,6 @@ where
     }
 }
 
-fn observed<S>(stream: S, progress: &Arc<Progress>) -> TokioIo<ObservedStream<S>> {
-    TokioIo::new(ObservedStream::new(stream, Arc::clone(progress)))
-}
-
 fn builder(options: &ServerOptions) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(options.max_header_size);
@@ -108,35 +104,56 @@ async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 
 #[cfg(test)]
 mod tests {
+    use http::Response;
     use http::header::{CONNECTION, UPGRADE};
-    use http::{Response, StatusCode};
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::edge::body::Body;
-    use crate::edge::websocket::recover;
+    use crate::edge::websocket::{RecoveredStream, recover};
 
     #[tokio::test]
     async fn after_an_upgrade_the_tcp_stream_is_recovered_with_the_bytes_read_ahead() {
+        let (recovered, client) = upgrade(ObservedStream::new).await;
+        let RecoveredStream { stream, first, head } = recovered;
+        let (peer, address) = (stream.peer_addr().expect("connected"), client.local_addr().expect("connected"));
+        assert_eq!((peer, first.as_slice()), (address, &b"first"[..]));
+        assert!(head.is_empty(), "the server has written it");
+    }
+
+    #[tokio::test]
+    async fn a_response_to_an_upgrade_that_is_held_back_is_left_to_the_connection() {
+        let RecoveredStream { first, head, .. } = upgrade(ObservedStream::holding_upgrades).await.0;
+        assert_eq!(first, b"first");
+        let head = String::from_utf8(head).expect("text");
+        assert!(head.starts_with("HTTP/1.1 101 ") && head.ends_with("\r\n\r\n"), "{head}");
+    }
+
+    /// A stream that was observed until its client was upgraded, and the client.
+    async fn upgrade(
+        observe: fn(TcpStream, Arc<Progress>) -> ObservedStream<TcpStream>,
+    ) -> (RecoveredStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
         let head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nfirst";
         client.write_all(head).await.expect("open");
 
-        let (stream, peer) = listener.accept().await.expect("a client");
+        let stream = listener.accept().await.expect("a client").0;
         let (sender, mut upgrades) = mpsc::channel(1);
+        let progress = Progress::new();
+        let observed = observe(stream, Arc::clone(&progress));
         let service = service_fn(move |mut request: Request<Incoming>| {
+            progress.on_upgrade();
             sender.try_send(hyper::upgrade::on(&mut request)).expect("one request");
             let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
             let response = response.header(CONNECTION, "Upgrade").header(UPGRADE, "x").body(Body::default());
             async { Ok::<_, Infallible>(response.expect("valid headers")) }
         });
-        let io = observed(stream, &Progress::new());
-        builder(&ServerOptions::default()).serve_connection(io, service).with_upgrades().await.expect("served");
+        let serving = builder(&ServerOptions::default()).serve_connection(TokioIo::new(observed), service);
+        serving.with_upgrades().await.expect("served");
         let upgraded = upgrades.recv().await.expect("a request").await.expect("upgraded");
-        let (stream, first) = recover(upgraded).expect("the TCP stream itself");
-        assert_eq!((stream.peer_addr().expect("connected"), first.as_slice()), (peer, &b"first"[..]));
+        (recover(upgraded).expect("the TCP stream itself"), client)
     }
 }

@@ -52,6 +52,8 @@ struct ProgressState {
     evicted_for: Option<SocketCloseReason>,
     /// The time since which a response, or the end of an event stream, has not been written completely.
     unsent: Option<Instant>,
+    /// The response that is about to be written is the last one, and ends HTTP: 101 (Switching Protocols).
+    is_upgrade: bool,
 }
 
 #[derive(Debug)]
@@ -107,7 +109,8 @@ impl fmt::Debug for StreamGuard {
 impl Progress {
     pub(super) fn new() -> Arc<Progress> {
         let phase = Phase::Handshake { since: Instant::now() };
-        let state = Mutex::new(ProgressState { phase, address: None, evicted_for: None, unsent: None });
+        let state =
+            Mutex::new(ProgressState { phase, address: None, evicted_for: None, unsent: None, is_upgrade: false });
         Arc::new(Progress { state, evicted: Notify::new(), rejected: Notify::new() })
     }
 
@@ -174,6 +177,16 @@ impl Progress {
         state.phase = Phase::Idle { since: now };
         // Not restarted by further responses: otherwise a client that reads none would get more time by sending requests.
         state.unsent.get_or_insert(now);
+    }
+
+    /// The response that has been made is 101 (Switching Protocols).
+    pub(super) fn on_upgrade(&self) {
+        self.state.lock().is_upgrade = true;
+        self.on_response();
+    }
+
+    fn is_upgrade(&self) -> bool {
+        self.state.lock().is_upgrade
     }
 
     /// The response is an event stream.
@@ -278,15 +291,35 @@ impl<'a> HttpDeadlines<'a> {
 pub(crate) struct ObservedStream<S> {
     stream: S,
     progress: Arc<Progress>,
+    /// The head of the response to an upgrade, so far, if it is held back.
+    held: Option<Vec<u8>>,
 }
 
 impl<S> ObservedStream<S> {
     pub(super) fn new(stream: S, progress: Arc<Progress>) -> ObservedStream<S> {
-        ObservedStream { stream, progress }
+        ObservedStream { stream, progress, held: None }
     }
 
-    pub(crate) fn into_inner(self) -> S {
+    /// A stream that holds back the head of the response to an upgrade: the connection that follows sends it together with
+    /// its first message. A write of its own would be one of three that a connection and a join take.
+    pub(super) fn holding_upgrades(stream: S, progress: Arc<Progress>) -> ObservedStream<S> {
+        ObservedStream { stream, progress, held: Some(Vec::new()) }
+    }
+
+    pub(super) fn into_inner(self) -> S {
         self.stream
+    }
+
+    /// The stream, and the bytes that were held back.
+    pub(crate) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.held.unwrap_or_default())
+    }
+
+    /// Holds bytes back if they belong to the response to an upgrade. Returns `false` if they are to be written.
+    fn hold<'a>(&mut self, bytes: impl Iterator<Item = &'a [u8]>) -> bool {
+        let Some(held) = self.held.as_mut().filter(|_| self.progress.is_upgrade()) else { return false };
+        bytes.for_each(|bytes| held.extend_from_slice(bytes));
+        true
     }
 }
 
@@ -303,6 +336,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.hold([bytes].into_iter()) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -311,6 +347,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.hold(slices.iter().map(|slice| &**slice)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

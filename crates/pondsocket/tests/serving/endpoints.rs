@@ -46,6 +46,34 @@ fn upgrade(path: &str, headers: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn the_response_to_an_upgrade_comes_together_with_the_first_message() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/socket", anybody);
+    let (_server, address) = serve(&pond).await;
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(&upgrade("/socket", "")).await.expect("it reads");
+    let mut answer = Vec::with_capacity(4096);
+    // One read: both are one write, and so one segment.
+    tokio::time::timeout(DEADLINE, stream.read_buf(&mut answer)).await.expect("an answer in time").expect("readable");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains("\"CONNECTION\""), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_still_gets_the_response_to_its_upgrade() {
+    let pond = PondSocket::new();
+    pond.create_endpoint("/socket", anybody);
+    let (_server, address) = serve(&pond).await;
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(&upgrade("/socket", "")).await.expect("it reads");
+    stream.shutdown().await.expect("connected");
+    let mut answer = Vec::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("an end in time").expect("readable");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+}
+
+#[tokio::test]
 async fn the_handler_sees_the_whole_request() {
     let pond = PondSocket::new();
     pond.create_endpoint("/api/:tenant/socket/*", async |ctx: ConnectionContext| -> Result<Connected> {

@@ -488,12 +488,6 @@ mod tests {
     use crate::engine::socket::Socket;
     use crate::{ConnectionContext, Error, EventContext, JoinContext, Joined, Options, PondSocket};
 
-    /// Every idle connection has one. The runtime adds 104 bytes and takes memory in steps of 128: this is the size of a step.
-    #[test]
-    fn a_connection_takes_three_steps_of_memory_for_its_task() {
-        assert!(size_of::<ConnectionTask<WebSocketTransport>>() <= 3 * 128 - 104);
-    }
-
     #[derive(Default)]
     struct WakeCounter(AtomicUsize);
 

@@ -8,6 +8,6 @@ mod upgrade;
 pub use offer::HostUpgrade;
 pub(crate) use offer::UpgradeOffer;
 #[cfg(all(test, feature = "server"))]
-pub(crate) use offer::recover;
+pub(crate) use offer::{RecoveredStream, recover};
 pub(crate) use transport::WebSocketTransport;
 pub(crate) use upgrade::{OfferedSubprotocols, Upgrade};

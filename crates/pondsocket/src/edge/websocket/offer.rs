@@ -74,8 +74,17 @@ pub(crate) enum UpgradeOffer {
 
 /// The upgraded form of a connection.
 pub(super) enum UpgradedStream {
-    Tcp(TcpStream),
+    Tcp(RecoveredStream),
     Io(Box<dyn Io>),
+}
+
+/// A TCP stream that was taken back from the host.
+pub(crate) struct RecoveredStream {
+    pub(crate) stream: TcpStream,
+    /// Bytes that were read already.
+    pub(crate) first: Vec<u8>,
+    /// The head of the response, if the host has held it back: it is to be written ahead of everything else.
+    pub(crate) head: Vec<u8>,
 }
 
 impl UpgradeOffer {
@@ -85,30 +94,38 @@ impl UpgradeOffer {
         host.or_else(|| extensions.remove().map(UpgradeOffer::Hyper))
     }
 
-    /// Waits for the stream, and returns it with the bytes that were read already. A plain TCP stream is recovered from the
-    /// standalone server, from hyper, or from the builder that detects HTTP versions (which axum uses), so that deliveries
-    /// can write to it.
-    pub(super) async fn granted(self) -> Result<(UpgradedStream, Vec<u8>), Box<dyn Error + Send + Sync>> {
+    /// Waits for the stream. A plain TCP stream is recovered from the standalone server, from hyper, or from the builder
+    /// that detects HTTP versions (which axum uses), so that deliveries can write to it.
+    pub(super) async fn granted(self) -> Result<UpgradedStream, Box<dyn Error + Send + Sync>> {
         match self {
-            UpgradeOffer::Host(upgrade) => Ok((UpgradedStream::Io(upgrade.granted().await?), Vec::new())),
+            UpgradeOffer::Host(upgrade) => Ok(UpgradedStream::Io(upgrade.granted().await?)),
             UpgradeOffer::Hyper(upgrade) => Ok(match recover(upgrade.await?) {
-                Ok((stream, first)) => (UpgradedStream::Tcp(stream), first),
-                Err(upgraded) => (UpgradedStream::Io(Box::new(TokioIo::new(upgraded))), Vec::new()),
+                Ok(recovered) => UpgradedStream::Tcp(recovered),
+                Err(upgraded) => UpgradedStream::Io(Box::new(TokioIo::new(upgraded))),
             }),
         }
     }
 }
 
-pub(crate) fn recover(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+pub(crate) fn recover(upgraded: Upgraded) -> Result<RecoveredStream, Upgraded> {
     #[cfg(feature = "server")]
     let upgraded = match upgraded.downcast::<TokioIo<ObservedStream<TcpStream>>>() {
-        Ok(parts) => return Ok((parts.io.into_inner().into_inner(), parts.read_buf.into())),
+        Ok(parts) => {
+            let (stream, head) = parts.io.into_inner().into_parts();
+            return Ok(RecoveredStream { stream, first: parts.read_buf.into(), head });
+        }
         Err(upgraded) => upgraded,
     };
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf.into())),
-        Err(upgraded) => upgraded,
+    let (io, read) = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => (parts.io, parts.read_buf),
+        Err(upgraded) => {
+            let parts = hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded)?;
+            (parts.io, parts.read_buf)
+        }
     };
-    let parts = hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded)?;
-    Ok((parts.io.into_inner(), parts.read_buf.into()))
+    let stream = io.into_inner();
+    // As the standalone server does when it accepts: small frames must not wait for the acknowledgement of earlier ones.
+    // Without the option the connection works, too.
+    let _ = stream.set_nodelay(true);
+    Ok(RecoveredStream { stream, first: read.into(), head: Vec::new() })
 }

@@ -2,8 +2,9 @@
 
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::request::Parts;
@@ -12,14 +13,14 @@ use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::ws::{self, Decoder, DecoderLimits, Deflater, Handshake};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::WebSocketTransport;
-use super::offer::{UpgradeOffer, UpgradedStream};
+use super::offer::{RecoveredStream, UpgradeOffer, UpgradedStream};
 use super::raw::{Driver, DriverParts};
 use crate::edge::accepted::AcceptedConnection;
 use crate::edge::body::Body;
-use crate::edge::connection::Permits;
+use crate::edge::connection::{ConnectionTask, Permits};
 use crate::edge::refusal::HttpRefusal;
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::framing::Framing;
@@ -72,7 +73,7 @@ impl Upgrade {
     /// Accepts the upgrade: returns the response 101, and spawns a task that waits for the stream.
     pub(crate) fn open(self, endpoint: &Arc<EndpointInner>, accepted: AcceptedConnection) -> Response<Body> {
         let answer = self.answer(accepted.connected.subprotocol.as_deref());
-        tokio::spawn(serve_pond(self, Arc::clone(endpoint), accepted));
+        tokio::spawn(PondTask::Upgrading(Box::pin(begin(self, Arc::clone(endpoint), accepted))));
         answer
     }
 
@@ -103,25 +104,58 @@ impl Upgrade {
 
 type RawHandler = Arc<dyn Fn(WebSocket) -> BoxFuture<'static, ()> + Send + Sync>;
 
-async fn serve_pond(
+/// The task of a client from its upgrade on. The upgrade is in a box, whose memory is freed when the connection begins.
+#[expect(clippy::large_enum_variant, reason = "it is in the large one for nearly all of its time")]
+enum PondTask {
+    Upgrading(BoxFuture<'static, Option<ConnectionTask<WebSocketTransport>>>),
+    Open(ConnectionTask<WebSocketTransport>),
+}
+
+impl Future for PondTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut *self {
+                PondTask::Upgrading(upgrade) => match ready!(upgrade.as_mut().poll(cx)) {
+                    Some(connection) => *self = PondTask::Open(connection),
+                    None => return Poll::Ready(()),
+                },
+                PondTask::Open(connection) => return Pin::new(connection).poll(cx),
+            }
+        }
+    }
+}
+
+/// Begins the connection of a client when its stream is there. `None` if the upgrade fails.
+async fn begin(
     Upgrade { handshake, offer, .. }: Upgrade,
     endpoint: Arc<EndpointInner>,
     accepted: AcceptedConnection,
-) {
-    let Some((stream, first)) = upgraded(offer, &endpoint).await else { return };
-    let (socket, writer) = match stream {
-        UpgradedStream::Tcp(stream) => Socket::tcp(stream),
-        UpgradedStream::Io(io) => Socket::io(io),
+) -> Option<ConnectionTask<WebSocketTransport>> {
+    let ((socket, writer), first, head) = match upgraded(offer, &endpoint).await? {
+        UpgradedStream::Tcp(RecoveredStream { stream, first, head }) => (Socket::tcp(stream), first, head),
+        UpgradedStream::Io(io) => (Socket::io(io), Vec::new(), Vec::new()),
     };
     let deflate = handshake.deflate();
     let framing = deflate.map_or(Framing::Plain, |deflate| Framing::Deflate { window_bits: deflate.window_bits() });
     let limits = DecoderLimits { max_message_size: endpoint.settings().max_message_size };
     let frames = WebSocketTransport::new(socket, first, Decoder::new(limits, deflate));
     let prepared = accepted.with_handle(&endpoint, framing, writer);
-    let id = prepared.handle.id().to_string();
+    let (handle, is_held) = (Arc::clone(&prepared.handle), !head.is_empty());
+    handle.send_head(head);
+    let id = handle.id().to_string();
     let connection = prepared.into_task(frames, &id);
-    // A task of its own, so that the memory of the upgrade is freed.
-    tokio::spawn(connection);
+    if is_held {
+        // Before the first read: a client that has ended its side already gets the response all the same.
+        poll_fn(|cx| {
+            // What the socket does not take is left to the task of the connection, and so is a failure.
+            let _ = handle.poll_flush(cx, None, Instant::now(), &mut false);
+            Poll::Ready(())
+        })
+        .await;
+    }
+    Some(connection)
 }
 
 async fn serve_raw(
@@ -132,10 +166,10 @@ async fn serve_raw(
     handler: RawHandler,
 ) {
     let Upgrade { handshake, offer, offered, preferred: agreed } = upgrade;
-    let Some((stream, first)) = upgraded(offer, &endpoint).await else { return };
-    let io: Box<dyn Io> = match stream {
-        UpgradedStream::Tcp(stream) => Box::new(stream),
-        UpgradedStream::Io(io) => io,
+    let Some(stream) = upgraded(offer, &endpoint).await else { return };
+    let (io, first, head): (Box<dyn Io>, _, _) = match stream {
+        UpgradedStream::Tcp(RecoveredStream { stream, first, head }) => (Box::new(stream), first, head),
+        UpgradedStream::Io(io) => (io, Vec::new(), Vec::new()),
     };
     let settings = endpoint.settings();
     let decoder = Decoder::new(DecoderLimits { max_message_size: settings.max_message_size }, handshake.deflate());
@@ -145,6 +179,7 @@ async fn serve_raw(
         sent_bytes: settings.outbox_bytes,
     };
     let shared = SharedSocket::new(bounds, &endpoint.common.memory);
+    shared.change(|state| state.push_frame(&head));
     let deflater = handshake.deflate().map(|deflate| Deflater::new(deflate.window_bits()));
     let socket = WebSocket::new(Arc::clone(&shared), deflater, Subprotocols { offered, agreed });
     let id = ConnectionId::from_u128(ids::fresh());
@@ -183,10 +218,10 @@ async fn serve_raw(
 }
 
 /// Waits for the stream of an upgrade.
-async fn upgraded(offer: UpgradeOffer, endpoint: &EndpointInner) -> Option<(UpgradedStream, Vec<u8>)> {
+async fn upgraded(offer: UpgradeOffer, endpoint: &EndpointInner) -> Option<UpgradedStream> {
     let settings = endpoint.settings();
     // Limited, because a client may never read the response.
-    let (stream, first) = match timeout(settings.write_wait, offer.granted()).await {
+    let stream = match timeout(settings.write_wait, offer.granted()).await {
         Ok(Ok(granted)) => granted,
         failed => {
             let path = &*endpoint.observer.endpoint;
@@ -196,21 +231,30 @@ async fn upgraded(offer: UpgradeOffer, endpoint: &EndpointInner) -> Option<(Upgr
             return None;
         }
     };
-    if let UpgradedStream::Tcp(stream) = &stream {
+    if let UpgradedStream::Tcp(RecoveredStream { stream, .. }) = &stream {
         tune(stream, &settings);
     }
-    Some((stream, first))
+    Some(stream)
 }
 
-/// Sets the options of the socket. A failure is ignored, because the connection works without them.
+/// Sets the sizes of the socket's buffers. A failure is ignored, because the connection works without them.
 fn tune(stream: &TcpStream, settings: &EndpointSettings) {
-    // Small frames must not wait for the acknowledgement of earlier ones.
-    let _ = stream.set_nodelay(true);
     let socket = SockRef::from(stream);
     if settings.read_buffer_size > 0 {
         let _ = socket.set_recv_buffer_size(settings.read_buffer_size);
     }
     if settings.write_buffer_size > 0 {
         let _ = socket.set_send_buffer_size(settings.write_buffer_size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every idle connection has one. The runtime adds 104 bytes and takes memory in steps of 128: this is the size of a step.
+    #[test]
+    fn a_connection_takes_three_steps_of_memory_for_its_task() {
+        assert!(size_of::<PondTask>() <= 3 * 128 - 104);
     }
 }

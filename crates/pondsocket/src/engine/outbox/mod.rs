@@ -223,6 +223,12 @@ impl Outbox {
         self.pushed(bounds, before)
     }
 
+    /// Queues the head of the HTTP response, ahead of the first frame.
+    pub(crate) fn send_head(&mut self, head: Bytes, now: Instant) {
+        self.backpressure.begin(now);
+        self.queue.push_head(head);
+    }
+
     fn fill_level(&self, bounds: Bounds) -> FillLevel {
         FillLevel { empty: self.queue.is_empty(), over: self.queue.is_over(bounds) }
     }

@@ -154,6 +154,13 @@ impl FrameQueue {
         self.push(QueuedFrames { bytes, frames: 1, drop_policy: DropPolicy::Never, channel: 0, kept: None, own });
     }
 
+    /// Queues the head of the HTTP response behind which the frames begin. It counts as the rest of a frame whose beginning was
+    /// written: whatever drops frames leaves it, because no frame can precede it.
+    pub(super) fn push_head(&mut self, head: Bytes) {
+        self.started = head.len();
+        self.push_own(head);
+    }
+
     /// Queues runs of frames of a batch, of which `written` bytes have been written.
     pub(super) fn push_runs(&mut self, source: Source<'_>, runs: &[Run<Bytes>], written: usize) {
         let before = self.entries.len();
@@ -345,7 +352,22 @@ mod tests {
     use super::*;
     use crate::engine::closing::{Close, TOO_SLOW};
     use crate::engine::outbox::Pushed;
-    use crate::engine::outbox::fixture::{advance, deliver, frame, outbox, queued, send};
+    use crate::engine::outbox::fixture::{advance, deliver, frame, outbox, queued, send, start};
+
+    #[test]
+    fn the_head_of_the_response_stays_ahead_of_a_close_frame_that_replaces_all_messages() {
+        let (mut outbox, head) = (outbox(), b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+        outbox.send_head(Bytes::from_static(head), start());
+        send(&mut outbox, frame("lost"));
+        advance(&mut outbox, 9);
+        outbox.close(Close::Immediate(TOO_SLOW));
+        let left = queued(&outbox);
+        let close = left.strip_prefix(&head[9..]).expect("the rest of the head");
+        assert_eq!(close[0], 0x88, "a close frame");
+        assert!(!close.ends_with(b"lost"));
+        advance(&mut outbox, left.len());
+        assert!(outbox.is_empty());
+    }
 
     #[test]
     fn written_bytes_are_counted_frame_by_frame() {
