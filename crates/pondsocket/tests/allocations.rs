@@ -22,6 +22,13 @@ const ROUNDS: usize = 20;
 /// The most allocations of a message and its answer: the message, its call, the handler's future, the frame, and the queue for it.
 const ECHO: u64 = 6;
 
+/// The most allocations of a connection that joins a channel, from its socket on. About a third of them are those of the
+/// runtime and of HTTP.
+const JOIN: u64 = 68;
+
+/// The connections of that measurement.
+const JOINS: usize = 100;
+
 /// The most allocations of a broadcast: its text, the queue, the batch with its parts, and the frames. A channel that keeps it
 /// needs some more, none of them for the history itself once that is full.
 const BROADCAST: u64 = 14;
@@ -128,6 +135,42 @@ fn bytes_of_ticket(channels: usize) -> i64 {
     drop(ask);
     clients.join().expect("all have come and gone");
     counted.bytes_current / SESSIONS as i64
+}
+
+#[test]
+fn a_connection_that_joins_takes_few_allocations() {
+    let runtime = runtime();
+    let (_server, _, _, address) = runtime.block_on(start(None));
+    let (ask, asked) = mpsc::channel();
+    let (joined, all_joined) = mpsc::channel();
+    // The clients run on another thread, which is not counted.
+    let clients = std::thread::spawn(move || {
+        self::runtime().block_on(async {
+            let mut clients = Vec::new();
+            while asked.recv().is_ok() {
+                for _ in 0..JOINS {
+                    let mut client = Peer::connect(address, "/").await;
+                    client.join("/room", json!({})).await;
+                    clients.push(client);
+                }
+                joined.send(()).expect("the server waits for it");
+            }
+        });
+    });
+    let join_all = || {
+        ask.send(()).expect("the clients wait for it");
+        runtime.block_on(async {
+            while all_joined.try_recv().is_err() {
+                tokio::task::yield_now().await;
+            }
+        });
+    };
+    join_all();
+    let counted = allocation_counter::measure(join_all);
+    println!("{JOINS} connections that join: {counted:?}");
+    assert!((1..=JOIN).contains(&(counted.count_total / JOINS as u64)), "{counted:?}");
+    drop(ask);
+    clients.join().expect("all have joined");
 }
 
 #[test]

@@ -221,6 +221,12 @@ impl EndpointInner {
         rest.find_map(|(at, lobby)| Some((at, lobby.pattern.matches(name)?, Arc::clone(lobby))))
     }
 
+    /// Returns whether this is the `at`-th lobby.
+    fn is_lobby(&self, at: usize, lobby: &Arc<LobbyInner>) -> bool {
+        let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
+        lobbies.get(at).is_some_and(|known| Arc::ptr_eq(known, lobby))
+    }
+
     /// The first lobby that keeps a history among those whose pattern matches `name`.
     pub(crate) fn history_lobby(&self, name: &str) -> Option<Arc<LobbyInner>> {
         let lobbies = self.lobbies.read().unwrap_or_else(PoisonError::into_inner);
@@ -315,10 +321,13 @@ impl EndpointInner {
 
 impl Routes<JoinContext> for Arc<EndpointInner> {
     fn start(&self, mut ctx: JoinContext, from: usize) -> Result<(usize, BoxFuture<'static, Result<Joined>>)> {
+        // The first attempt has been matched before, for the hooks. A join that was passed on has the lobby that it comes from.
+        if let Some(lobby) = ctx.lobby.clone().filter(|lobby| self.is_lobby(from, lobby)) {
+            return Ok((from, lobby.join(ctx)));
+        }
         let Some((at, route, lobby)) = self.lobby_for(ctx.name.as_str(), from) else {
             return Err(Error::unrouted("no such channel"));
         };
-        // Set for each attempt: a join that was passed on has those of the earlier lobby.
         (ctx.lobby, ctx.route) = (Some(Arc::clone(&lobby)), route);
         Ok((at, lobby.join(ctx)))
     }

@@ -42,7 +42,7 @@ pub(super) async fn accept(
     let mut waiting: Option<WaitingSocket> = None;
     let mut warning = PauseWarning::default();
     let mut turn: Option<BoxFuture<'static, ()>> = None;
-    let mut draining = pin!(server.pond.common.drain.begun());
+    let (mut draining, mut closing) = (pin!(server.pond.common.drain.begun()), pin!(server.closing()));
     let count_error = |error| server.count_error(error);
     loop {
         let mut retry = None;
@@ -65,7 +65,7 @@ pub(super) async fn accept(
         let is_paused = waiting.is_some();
         tokio::select! {
             biased;
-            () = server.closing() => break,
+            () = &mut closing => break,
             Some(ended) = tasks.join_next() => log_panic(ended),
             () = pool.changed.notified(), if is_paused => {}
             () = reached(retry), if is_paused => {}

@@ -4,9 +4,9 @@ use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tower_service::Service;
 
-use super::{AcceptedSocket, ServerContext};
+use super::{AcceptedSocket, ServerContext, ServerOptions};
+use crate::edge::answer::answer;
 use crate::edge::body::Body;
 use crate::edge::refusal::refuse;
 use crate::metrics::SocketCloseReason;
@@ -24,7 +24,9 @@ impl ServerContext {
         if accepted.settings.admin {
             return self.page(method, path).unwrap_or_else(|| refuse(StatusCode::NOT_FOUND, "not found"));
         }
+        // The path first: to look for an endpoint costs more, and most requests are for one.
         if !self.has_admin
+            && self.has_page(path)
             && self.pond.endpoint_for(path, 0).is_none()
             && let Some(page) = self.page(method, path)
         {
@@ -42,10 +44,15 @@ impl ServerContext {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return response;
         };
-        match self.pond.service().call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        answer(self.pond.clone(), request).await
+    }
+
+    /// Returns whether a path is that of a probe or of the metrics page.
+    fn has_page(&self, path: &str) -> bool {
+        let ServerOptions { health_path, ready_path, metrics, .. } = &self.options;
+        let mut paths =
+            [health_path.as_deref(), ready_path.as_deref(), metrics.as_ref().map(|page| &*page.path)].into_iter();
+        paths.any(|known| known == Some(path))
     }
 
     /// The probe or metrics page at a path, if there is one.

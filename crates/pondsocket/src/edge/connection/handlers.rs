@@ -8,7 +8,7 @@ use http::Extensions;
 use pondsocket_proto::channel::{Assigns, Channel as Core, Departure, Join, Progress, ResumeRequest, Step};
 use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::position::Position;
-use pondsocket_proto::wire::{ClientText, Resume, take_resume};
+use pondsocket_proto::wire::{ClientText, Json, Resume, take_resume};
 use tokio::time::Instant;
 use tracing::{Span, debug_span};
 
@@ -518,12 +518,12 @@ impl Session {
         if chain.iter().map(shown).max() > Some(options.max_channel_presence) {
             return Err(refused(TooLarge::PresenceOfAll));
         }
-        if !fits(Assigns::default(), &assigns, &chain, options.max_assigns_size) {
+        if !fits(&Assigns::default(), &assigns, &chain, options.max_assigns_size) {
             return Err(refused(TooLarge::Assigns));
         }
         let (live, accepted) = self.endpoint.hub.join(&mut self.changed, name, lobby, |channel, lobby| {
             if let Some(member) = channel.local_members().member(user.as_str())
-                && !fits(member.assigns.clone(), &assigns, &chain, options.max_assigns_size)
+                && !fits(&member.assigns, &assigns, &chain, options.max_assigns_size)
             {
                 return Err(TooLarge::Assigns);
             }
@@ -597,12 +597,20 @@ impl Session {
 }
 
 /// Returns whether the assigns of a member stay within their limit with those of a joining connection and of the chain.
-fn fits(mut assigns: Assigns, joining: &Assigns, chain: &[Step], most: usize) -> bool {
-    let chained = chain.iter().filter_map(|step| match step {
-        Step::Assign(key, value) => Some((key.as_str(), value)),
-        _ => None,
-    });
-    joining.iter().chain(chained).all(|(key, value)| {
+fn fits(assigns: &Assigns, joining: &Assigns, chain: &[Step], most: usize) -> bool {
+    let added = || {
+        joining.iter().chain(chain.iter().filter_map(|step| match step {
+            Step::Assign(key, value) => Some((key.as_str(), value)),
+            _ => None,
+        }))
+    };
+    // Each in an object of its own is at least as much as all in one. Usually it fits, and nothing has to be copied.
+    let alone = |(key, value): (&str, &Json)| Assigns::default().size_with(key, value);
+    if assigns.iter().chain(added()).map(alone).sum::<usize>() <= most {
+        return true;
+    }
+    let mut assigns = assigns.clone();
+    added().all(|(key, value)| {
         let fits = assigns.size_with(key, value) <= most;
         assigns.set(key, value.clone());
         fits

@@ -61,7 +61,8 @@ pub(super) struct Encodings<'a, R> {
 
 impl<'a, R: Recipient> Encodings<'a, R> {
     pub(super) fn new(batch: &'a Batch<R>, plan: &'a Plan<R>, source: Source<'a>, memory: &'a Arc<Memory>) -> Self {
-        Encodings { batch, plan, source, memory, known: Vec::new() }
+        // Nearly always one framing is in use.
+        Encodings { batch, plan, source, memory, known: Vec::with_capacity(1) }
     }
 
     pub(super) fn send(&mut self, to: &R, part: Part<'_>) -> Reached {
