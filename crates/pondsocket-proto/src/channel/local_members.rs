@@ -337,6 +337,11 @@ impl LocalMembers {
         Departure { user, member }
     }
 
+    /// A member, of those that are here the one that came last unless slots were reused.
+    pub(super) fn latest(&self) -> Option<&Member> {
+        self.member(self.seats.last()?.as_ref()?.user.as_str())
+    }
+
     fn seat(&mut self, seat: Seat) -> Slot {
         if let Some(slot) = self.vacant.pop() {
             self.seats[slot.index()] = Some(seat);

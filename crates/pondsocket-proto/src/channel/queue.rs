@@ -34,7 +34,8 @@ pub(super) struct Queue<R> {
 
 impl<R> Default for Queue<R> {
     fn default() -> Self {
-        let (portions, barriers) = (VecDeque::new(), VecDeque::new());
+        // Of one: usually there are not more, and an idle channel keeps the room.
+        let (portions, barriers) = (VecDeque::with_capacity(1), VecDeque::new());
         Queue { portions, barriers, ops: 0, bytes: 0, filtered: 0, leavers: 0, presences: 0 }
     }
 }

@@ -28,13 +28,20 @@ impl Assigns {
 
     /// Sets or replaces the value under `key`.
     pub fn set(&mut self, key: &str, value: Json) {
+        self.set_like(&Assigns::default(), key, value);
+    }
+
+    /// Sets or replaces the value under `key`, whose text is shared with `other` if that has the same key: members of a
+    /// channel tend to have the same ones.
+    pub(crate) fn set_like(&mut self, other: &Assigns, key: &str, value: Json) {
         match self.0.iter_mut().find(|(name, _)| &**name == key) {
             Some((_, old)) => *old = value,
             None => {
                 let mut entries = std::mem::take(&mut self.0).into_vec();
                 // Exactly: a vector that doubles would have to be cut down again.
                 entries.reserve_exact(1);
-                entries.push((key.into(), value));
+                let shared = other.0.iter().find(|(name, _)| &**name == key).map(|(name, _)| Arc::clone(name));
+                entries.push((shared.unwrap_or_else(|| key.into()), value));
                 self.0 = entries.into();
             }
         }
@@ -103,6 +110,16 @@ mod tests {
         assigns.set("age", json("36"));
         assigns.set("name", json("\"bob\""));
         assert_eq!(assigns.to_json(), r#"{"name":"bob","age":36}"#);
+    }
+
+    #[test]
+    fn the_text_of_a_key_is_shared_with_assigns_that_have_it() {
+        let (mut ada, mut bob) = (Assigns::default(), Assigns::default());
+        ada.set("name", json("\"ada\""));
+        bob.set_like(&ada, "name", json("\"bob\""));
+        bob.set_like(&ada, "age", json("36"));
+        assert_eq!(bob.to_json(), r#"{"name":"bob","age":36}"#);
+        assert!(Arc::ptr_eq(&ada.0[0].0, &bob.0[0].0));
     }
 
     #[test]

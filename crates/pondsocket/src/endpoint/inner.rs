@@ -1,5 +1,7 @@
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
@@ -67,9 +69,32 @@ pub(crate) struct EndpointInner {
     pub(super) layers: Arc<Layers>,
     pub(super) settings: RwLock<Arc<EndpointSettings>>,
     pub(super) lobbies: RwLock<Vec<Arc<LobbyInner>>>,
-    connections: Mutex<HashMap<ConnectionId, Arc<ConnectionHandle>>>,
+    connections: Mutex<HashSet<ById>>,
     /// The connections that are event streams, by their secret.
     pub(crate) streams: Streams,
+}
+
+/// A connection in a set that is searched by its id. In a map each would take the memory of the id once more.
+struct ById(Arc<ConnectionHandle>);
+
+impl Borrow<ConnectionId> for ById {
+    fn borrow(&self) -> &ConnectionId {
+        &self.0.identity.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id().hash(state);
+    }
+}
+
+impl Eq for ById {}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &ById) -> bool {
+        self.0.id() == other.0.id()
+    }
 }
 
 impl EndpointInner {
@@ -111,7 +136,7 @@ impl EndpointInner {
             layers: Arc::default(),
             settings: RwLock::new(Arc::new(settings)),
             lobbies: RwLock::new(Vec::new()),
-            connections: Mutex::new(HashMap::new()),
+            connections: Mutex::default(),
             streams: Streams::default(),
         });
         if let Some(restart) = &endpoint.common.restart {
@@ -240,16 +265,16 @@ impl EndpointInner {
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionHandle>> {
-        self.connections.lock().get(&id).filter(|handle| handle.is_open()).cloned()
+        self.connections.lock().get(&id).filter(|known| known.0.is_open()).map(|known| Arc::clone(&known.0))
     }
 
     pub(crate) fn register(&self, handle: &Arc<ConnectionHandle>) {
-        self.connections.lock().insert(handle.id(), Arc::clone(handle));
+        self.connections.lock().insert(ById(Arc::clone(handle)));
     }
 
     pub(crate) fn unregister(&self, id: ConnectionId) {
         // Dropped after the lock is released: it may be the last reference, and its outbox goes with it.
-        let gone = self.connections.lock().remove(&id);
+        let gone = self.connections.lock().take(&id);
         drop(gone);
     }
 
@@ -315,7 +340,7 @@ impl EndpointInner {
     /// All connections whose task has not ended, including those that are closing and those that are closed but still
     /// have messages to be handled.
     pub(crate) fn handles(&self) -> Vec<Arc<ConnectionHandle>> {
-        self.connections.lock().values().cloned().collect()
+        self.connections.lock().iter().map(|known| Arc::clone(&known.0)).collect()
     }
 }
 

@@ -7,8 +7,8 @@ use super::{Channel, member_id};
 use crate::channel::batch::Op;
 use crate::channel::outbound::Outbound;
 use crate::channel::{
-    Assigns, Audience, DeliveryPolicy, Departure, Listener, LocalTarget, Lost, MemberChange, Membership, NotMember,
-    Recovery, ResumeRequest, Ring, Seats, Slot,
+    Assigns, Audience, DeliveryPolicy, Departure, Listener, LocalTarget, Lost, Member, MemberChange, Membership,
+    NotMember, Recovery, ResumeRequest, Ring, Seats, Slot,
 };
 use crate::id::{ConnectionId, RequestId, UserId};
 use crate::position::Position;
@@ -98,7 +98,7 @@ impl<R> Channel<R> {
     /// policy of an event.
     pub fn join(&mut self, join: Join<'_, R>, policy: &dyn Fn(&str) -> DeliveryPolicy) -> Accepted {
         let Join { recipient, connection, user, assigns, request_id, chain, resume } = join;
-        let (assigns, chain) = take_leading_assigns(assigns, chain);
+        let (assigns, chain) = take_leading_assigns(assigns, chain, self.local.latest());
         let (known, is_bare) = (self.local.member(user.as_str()).is_some(), assigns.is_empty());
         let returned = self.local.is_ghost(user.as_str());
         let (slot, membership) = self.local.join(connection, user, assigns);
@@ -444,10 +444,11 @@ impl JoinReplay {
 
 /// Moves the assigns at the start of a chain into those of the join, so that other nodes receive them in the same
 /// message as the join. Members cannot observe the difference, because the whole chain is one step.
-fn take_leading_assigns(mut assigns: Assigns, chain: Vec<Step>) -> (Assigns, Vec<Step>) {
-    let mut steps = chain.into_iter().peekable();
+fn take_leading_assigns(mut assigns: Assigns, chain: Vec<Step>, other: Option<&Member>) -> (Assigns, Vec<Step>) {
+    let (none, mut steps) = (Assigns::default(), chain.into_iter().peekable());
+    let other = other.map_or(&none, |member| &member.assigns);
     while let Some(Step::Assign(key, value)) = steps.next_if(|step| matches!(step, Step::Assign(..))) {
-        assigns.set(&key, value);
+        assigns.set_like(other, &key, value);
     }
     (assigns, steps.collect())
 }
