@@ -41,14 +41,15 @@ impl RedisServer {
         .await
     }
 
-    /// Starts a sentinel for a primary, under the name `main`, with a quorum of one.
+    /// Starts a sentinel for a primary, under the name `main`, with a quorum of one. A server counts as down after two seconds: a
+    /// shorter time has made it take a primary on a busy machine for dead.
     pub async fn start_sentinel(primary: &RedisServer) -> RedisServer {
         let watched = primary.port;
         RedisServer::launch(|port, folder| {
             let file = folder.join("sentinel.conf");
             let settings = format!(
                 "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {watched} 1\n\
-                 sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
+                 sentinel down-after-milliseconds main 2000\nsentinel failover-timeout main 3000\n"
             );
             std::fs::write(&file, settings).expect("a file");
             vec![file.to_str().expect("a path").into(), "--sentinel".into()]

@@ -241,7 +241,7 @@ impl SharedSessions {
             match timeout_at(deadline, ask()).await {
                 Ok(Ok(answer)) => return Some(answer),
                 Ok(Err(error)) if self.records.is_away() || Instant::now() + FIRST_LOOK >= deadline => {
-                    tracing::debug!(target: "pondsocket::bus", %error, "the store of sessions does not answer");
+                    tracing::debug!(target: "pondsocket::bus", %error, "cannot read a session");
                     return None;
                 }
                 Ok(Err(_)) => sleep(FIRST_LOOK).await,
