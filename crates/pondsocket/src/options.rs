@@ -301,9 +301,9 @@ options! {
         /// The most connects and joins that begin in one round of a thread's scheduler through the tasks that are ready, so that
         /// many clients which arrive at once delay the messages of others by little. Further ones wait, first come, first
         /// served; those of an idle server do not wait. The standalone server also accepts so many sockets in a round, so that their
-        /// TLS handshakes take turns. A larger number admits clients somewhat faster when messages are many, and delays these more;
-        /// 0 is no limit. Default 8.
-        arrivals_per_round: usize = 8,
+        /// TLS handshakes take turns. A larger number takes less CPU for each client, because more are handled when the thread
+        /// wakes up, and admits them faster when messages are many, but delays these more; 0 is no limit. Default 16.
+        arrivals_per_round: usize = 16,
         /// The number of messages in a channel's queue above which the connections whose event handlers publish into it
         /// through their contexts are not read. Other publishers can wait with [`Channel::ready`](crate::Channel::ready).
         /// Above four times as many a broadcast, a reply or a change of presence is refused with 503. Default 4096.
