@@ -48,6 +48,15 @@ impl SessionNode {
         bob
     }
 
+    /// Bob with two messages, which a node sends and he has received for certain.
+    async fn bob_with_two_messages(&self, from: &SessionNode) -> Peer {
+        let mut bob = self.bob().await;
+        from.say(1..3);
+        assert_eq!(bob.numbers(2).await, [1, 2]);
+        bob.nothing_before_reply("/chat/a", "ask").await;
+        bob
+    }
+
     /// A member without a session.
     pub(crate) async fn member(&self, user: &str) -> Peer {
         let mut peer = Peer::connect(self.address, &format!("/?user={user}")).await;
@@ -144,10 +153,7 @@ async fn a_client_that_comes_while_the_store_is_away_for_a_moment_resumes() {
     for is_slow in [true, false] {
         let (_hub, one, two) = pair().await;
         let _ada = two.member("ada").await;
-        let mut client = one.bob().await;
-        one.say(1..3);
-        assert_eq!(client.numbers(2).await, [1, 2]);
-        client.nothing_before_reply("/chat/a", "ask").await;
+        let client = one.bob_with_two_messages(&one).await;
         client.reset();
         eventually("the loss is noticed", || one.connections() == 0).await;
         one.say(3..4);
@@ -172,10 +178,7 @@ async fn a_client_that_gives_up_while_the_store_is_slow_resumes_with_its_next_at
     for returns in [true, false] {
         let (_hub, one, two) = pair().await;
         let _ada = two.member("ada").await;
-        let mut client = one.bob().await;
-        one.say(1..3);
-        assert_eq!(client.numbers(2).await, [1, 2]);
-        client.nothing_before_reply("/chat/a", "ask").await;
+        let client = one.bob_with_two_messages(&one).await;
         client.reset();
         eventually("the loss is noticed", || one.connections() == 0).await;
         one.say(3..4);
@@ -200,10 +203,7 @@ async fn a_client_that_gives_up_while_the_store_is_slow_resumes_with_its_next_at
 async fn a_node_that_writes_too_late_changes_nothing() {
     let (_hub, one, two) = pair().await;
     let _ada = two.member("ada").await;
-    let mut client = one.bob().await;
-    two.say(1..3);
-    assert_eq!(client.numbers(2).await, [1, 2]);
-    client.nothing_before_reply("/chat/a", "ask").await;
+    let client = one.bob_with_two_messages(&two).await;
     one.bus.cut();
     client.reset();
     one.is_empty().await;
@@ -228,10 +228,7 @@ async fn a_node_that_writes_too_late_changes_nothing() {
 async fn a_client_whose_session_cannot_be_read_may_have_been_at_another_node() {
     let (_hub, one, two) = pair().await;
     let (mut ada, _eve) = (one.member("ada").await, two.member("eve").await);
-    let mut client = one.bob().await;
-    two.say(1..3);
-    assert_eq!(client.numbers(2).await, [1, 2]);
-    client.nothing_before_reply("/chat/a", "ask").await;
+    let client = one.bob_with_two_messages(&two).await;
     // The ticket stays here.
     one.bus.delay_answers(Duration::from_secs(20));
     client.reset();
