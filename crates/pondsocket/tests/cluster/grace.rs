@@ -205,7 +205,7 @@ async fn a_user_of_a_dead_node_that_is_evicted_leaves_at_once_and_once() {
     assert_eq!(left(&nodes).await, [r#"ada expired "new" false 3"#]);
 }
 
-/// Who evicts a user does not know whether its node has just died.
+/// An application that evicts a user cannot know that the user's node has just died.
 #[tokio::test(start_paused = true)]
 async fn a_user_whose_node_has_just_died_is_evicted_when_that_is_noticed() {
     let (nodes, _clients, (_cleo, mut watcher)) = three().await;

@@ -162,7 +162,7 @@ async fn a_member_is_answered_ahead_of_most_clients_that_join_at_once() {
     assert_eq!(joins_ahead_of_an_answer(0).await, MANY, "without a limit");
 }
 
-/// What a client sends right behind its join waits with it.
+/// A message right behind a join waits with the join.
 #[tokio::test]
 async fn a_message_behind_a_join_that_waits_is_handled_when_that_is_accepted() {
     let pond = pond(Options::default().arrivals_per_round(1));
