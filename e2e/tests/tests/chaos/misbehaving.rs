@@ -142,12 +142,9 @@ impl MisbehavingClient {
             Misbehaviour::DeafEcho => {
                 let mut connection = self.upgrade("/echo").await;
                 let message = frame(0x82, &self.garbage(LARGEST));
-                let flood = async {
-                    // It never reads, so at some time the server must stop reading, too.
-                    loop {
-                        connection.stream.write_all(&message).await.expect("open");
-                    }
-                };
+                // It never reads, so at some time the server must stop reading, too. After `write_wait` without progress the server
+                // resets the connection, which a round on a slow machine may outlast.
+                let flood = async { while connection.stream.write_all(&message).await.is_ok() {} };
                 tokio::select! {
                     () = flood => {}
                     () = until_released => {}
