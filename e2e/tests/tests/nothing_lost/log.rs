@@ -3,12 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Debug, Formatter, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::reader::Kind;
 use crate::tally::Tally;
 
 /// The number of entries that are shown with a fault.
 const CONTEXT: usize = 10;
+
+/// The longest time for which messages may come until the join handler has replied, also on a machine that is busy.
+const UNTIL_REPLY: Duration = Duration::from_secs(10);
 
 /// The most messages in an epoch. A larger offset is nonsense.
 const MOST: u64 = 100_000_000;
@@ -147,6 +151,8 @@ struct State {
     may_go_back: bool,
     /// The same, and its join handler has not replied since.
     is_joining: bool,
+    /// The time of the first message since then.
+    joins_since: Option<Instant>,
     /// The messages that are missing if the join handler was not told of a gap.
     doubt: Option<(u64, String)>,
     /// The next one of the messages that come again.
@@ -262,12 +268,16 @@ impl Log {
                 state.tally.cuts += 1;
                 state.may_go_back = self.kind.resumes_by_session();
                 state.is_joining = state.may_go_back;
+                state.joins_since = None;
                 state.tally.undecided += u64::from(state.doubt.take().is_some());
                 state.again_from = None;
                 state.again = 0;
             }
             Entry::Lagged(events) => {
                 state.tally.lagged += events;
+                // The reply of the join handler may be one of them.
+                state.is_joining = false;
+                state.tally.undecided += u64::from(state.doubt.take().is_some());
                 state.begin_anew();
             }
             Entry::Presence { who, .. } if who == self.name => {}
@@ -335,6 +345,10 @@ impl State {
 
     fn message(&mut self, at: At, number: Number) -> Result<(), String> {
         self.newest.insert(number.publisher, number);
+        if self.is_joining && self.joins_since.get_or_insert_with(Instant::now).elapsed() > UNTIL_REPLY {
+            self.is_joining = false;
+            return Err("messages come, and the join handler has not replied".into());
+        }
         let may_go_back = std::mem::take(&mut self.may_go_back);
         let is_behind = self.next.is_some_and(|next| next.epoch == at.epoch && next.offset > at.offset);
         if may_go_back && is_behind {
