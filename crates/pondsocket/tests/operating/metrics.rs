@@ -372,7 +372,7 @@ async fn an_invalid_request_is_an_error_of_the_http_server() {
 
 #[test]
 fn the_guide_for_operators_names_every_method_and_every_reason() {
-    let (guide, source) = (include_str!("../../../../docs/operations.md"), include_str!("../../src/metrics.rs"));
+    let (guide, source) = (include_str!("../../../../docs/operations.md"), include_str!("../../src/metrics/mod.rs"));
     let reasons = source.lines().filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" = \""));
     let reasons: Vec<_> = reasons.map(|(_, reason)| reason).collect();
     let methods = METHODS.into_iter().chain(["connection_error"]);

@@ -10,6 +10,7 @@
 mod catch_up;
 mod deadlines;
 mod handlers;
+mod outcomes;
 mod repeats;
 mod replies;
 mod running;

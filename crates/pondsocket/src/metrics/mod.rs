@@ -22,21 +22,23 @@
 //! let pond = PondSocket::new().metrics(Arc::clone(&slow));
 //! ```
 
+mod meter;
+
 use std::fmt;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket_proto::channel::{Assigns, GapReason, Recovery};
 use pondsocket_proto::id::{ConnectionId, UserId};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
 use crate::cluster::{Excess, GapCause};
 use crate::engine::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::json::decode;
+
+pub(crate) use meter::{Meter, Observer};
 
 /// The connection that an event concerns.
 #[derive(Clone, Copy, Debug)]
@@ -563,53 +565,5 @@ impl<M: Metrics + ?Sized> Metrics for Arc<M> {
 
     fn error(&self, component: Component, error: &Error) {
         (**self).error(component, error);
-    }
-}
-
-/// The application's metrics, if it has any.
-#[derive(Clone, Default)]
-pub(crate) struct Meter(Option<Arc<dyn Metrics>>);
-
-impl Meter {
-    pub(crate) fn new(metrics: impl Metrics) -> Meter {
-        Meter(Some(Arc::new(metrics)))
-    }
-
-    /// Returns `true` if there are metrics.
-    pub(crate) fn is_on(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Calls the application's metrics. To be called without a lock held, because they are code of the application.
-    pub(crate) fn count(&self, report: impl FnOnce(&dyn Metrics)) {
-        let Some(metrics) = &self.0 else { return };
-        if catch_unwind(AssertUnwindSafe(|| report(&**metrics))).is_err() {
-            tracing::error!(target: "pondsocket::metrics", "the application's metrics panicked");
-        }
-    }
-}
-
-impl fmt::Debug for Meter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_on() { "Meter(on)" } else { "Meter(off)" })
-    }
-}
-
-/// The metrics of one endpoint, with its pattern as a label.
-#[derive(Debug)]
-pub(crate) struct Observer {
-    pub(crate) endpoint: Box<str>,
-    pub(crate) meter: Meter,
-}
-
-impl Observer {
-    /// The start of a duration to be reported; `None` without metrics, which saves the call to the clock.
-    pub(crate) fn start(&self) -> Option<Instant> {
-        self.meter.is_on().then(Instant::now)
-    }
-
-    /// Calls the application's metrics, with the endpoint's pattern.
-    pub(crate) fn count(&self, report: impl FnOnce(&dyn Metrics, &str)) {
-        self.meter.count(|metrics| report(metrics, &self.endpoint));
     }
 }
