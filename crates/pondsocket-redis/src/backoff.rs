@@ -7,6 +7,9 @@ const FIRST: Duration = Duration::from_millis(50);
 /// A thousand nodes then make some two thousand attempts a second, each of which costs a refused connection. With a
 /// longer pause, nodes would stay disconnected for longer after Redis is back.
 const LONGEST: Duration = Duration::from_secs(1);
+/// A connection that is lost sooner does not show that Redis is usable. One that lasts for so long does, also if it is killed again and
+/// again: with long pauses between such connections a node would seem to have no Redis.
+const USABLE: Duration = Duration::from_millis(250);
 
 /// Doubling pauses with full jitter: a random time up to the pause, so that nodes which lost Redis at the same moment
 /// do not all return at the same moment.
@@ -22,6 +25,13 @@ impl Backoff {
         let longest = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         longest.mul_f64(random() as f64 / u64::MAX as f64)
+    }
+
+    /// Starts again with the shortest pause, if the connection has lasted for long enough.
+    pub(crate) fn lasted(&mut self, time: Duration) {
+        if time >= USABLE {
+            self.reset();
+        }
     }
 
     /// Starts again with the shortest pause.
@@ -47,5 +57,14 @@ mod tests {
         assert!(most <= LONGEST && most > LONGEST / 2, "{most:?}");
         backoff.reset();
         assert!(backoff.pause() <= FIRST);
+    }
+
+    #[test]
+    fn only_a_connection_that_has_lasted_for_a_moment_ends_the_long_pauses() {
+        let mut backoff = Backoff { attempts: 5 };
+        backoff.lasted(USABLE - Duration::from_millis(1));
+        assert_eq!(backoff.attempts, 5);
+        backoff.lasted(USABLE);
+        assert_eq!(backoff.attempts, 0);
     }
 }

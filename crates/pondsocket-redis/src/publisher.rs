@@ -141,10 +141,7 @@ impl Publisher {
                     }
                     let why = self.serve(Connection { redis, number }).await;
                     tracing::warn!(target: "pondsocket::bus", error = %why, "the connection for commands is lost");
-                    // A connection that is lost at once does not show that Redis is usable, so the pauses keep growing.
-                    if began.elapsed() > self.command_timeout {
-                        backoff.reset();
-                    }
+                    backoff.lasted(began.elapsed());
                     why
                 }
                 Err(why) => {

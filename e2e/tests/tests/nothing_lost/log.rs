@@ -153,8 +153,9 @@ struct State {
     is_joining: bool,
     /// The time of the first message since then.
     joins_since: Option<Instant>,
-    /// The messages that are missing if the join handler was not told of a gap.
-    doubt: Option<(u64, String)>,
+    doubt: Option<Doubt>,
+    /// The published client has dropped events on this connection.
+    has_lagged: bool,
     /// The next one of the messages that come again.
     again_from: Option<At>,
     /// The messages that have come again since the last loss of the connection.
@@ -170,6 +171,16 @@ struct State {
     recent: VecDeque<Entry>,
     /// The number of entries that are yet to be shown with the fault.
     behind_fault: usize,
+}
+
+/// Messages that are missing if the join handler was not told of a gap.
+#[derive(Debug)]
+struct Doubt {
+    missing: u64,
+    fault: String,
+    /// The messages that came are those of a node that is alone, which the client has known before. It has lacked what other nodes send
+    /// since then, and is told when Redis is back.
+    is_of_lone_node: bool,
 }
 
 impl Log {
@@ -269,12 +280,14 @@ impl Log {
                 state.may_go_back = self.kind.resumes_by_session();
                 state.is_joining = state.may_go_back;
                 state.joins_since = None;
+                state.has_lagged = false;
                 state.tally.undecided += u64::from(state.doubt.take().is_some());
                 state.again_from = None;
                 state.again = 0;
             }
             Entry::Lagged(events) => {
                 state.tally.lagged += events;
+                state.has_lagged = true;
                 // The reply of the join handler may be one of them.
                 state.is_joining = false;
                 state.tally.undecided += u64::from(state.doubt.take().is_some());
@@ -311,9 +324,13 @@ impl State {
                 return Err(format!("{again} came again, and the join handler was told that {may_repeat} may"));
             }
             Recovery::Resumed { .. } => {
-                if let Some((missing, fault)) = doubt {
-                    self.tally.missing += missing;
-                    return Err(fault);
+                if let Some(Doubt { missing, fault, is_of_lone_node }) = doubt {
+                    if is_of_lone_node {
+                        self.tally.is_owed_notice = true;
+                    } else {
+                        self.tally.missing += missing;
+                        return Err(fault);
+                    }
                 }
             }
             Recovery::Gap(_) => self.tally.gaps += 1,
@@ -380,7 +397,8 @@ impl State {
                 let fault = format!("not {next:?}, which is the next one");
                 self.run.clear();
                 if self.is_joining {
-                    self.doubt.get_or_insert((missing, fault));
+                    let is_of_lone_node = next.epoch != at.epoch;
+                    self.doubt.get_or_insert(Doubt { missing, fault, is_of_lone_node });
                     Ok(())
                 } else {
                     self.tally.missing += missing;
@@ -405,7 +423,8 @@ impl State {
     fn follow_publisher(&mut self, Number { publisher, connection, nth }: Number) {
         let connection = (publisher, connection);
         let highest = self.highest.entry(connection).or_default();
-        self.tally.behind_gap += u64::from(nth <= *highest);
+        // What comes again behind events that the client has dropped cannot be told from what follows a gap.
+        self.tally.behind_gap += u64::from(nth <= *highest && !self.has_lagged);
         *highest = nth.max(*highest);
         self.broken_run = match self.run.insert(connection, nth) {
             Some(before) if before + 1 < nth => Some("a message of a publisher is missing"),
