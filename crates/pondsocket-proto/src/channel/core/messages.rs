@@ -112,10 +112,14 @@ impl<R> Channel<R> {
             model::Target::ExceptUser(user) => LocalTarget::ExceptUser(user.clone()),
             model::Target::Users(users) => LocalTarget::Users(users.clone()),
         };
-        // In a shared history only the store gives positions, so a message without one is not kept.
-        if self.shared.is_none()
-            && let Some(Published { members, .. }) = self.publish_kept(None, &to, event, payload, policy)?
-        {
+        if self.shared.is_some() {
+            if self.exceeds(self.limits.hard_factor) {
+                return Err(Full);
+            }
+            self.deliver_in_order(message, policy);
+            return Ok(self.audience(&to).1);
+        }
+        if let Some(Published { members, .. }) = self.publish_kept(None, &to, event, payload, policy)? {
             return Ok(members);
         }
         let name = self.name.clone();
