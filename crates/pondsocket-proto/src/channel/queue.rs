@@ -93,6 +93,9 @@ impl<R> Queue<R> {
     fn add(&mut self, op: Op<R>, most: usize) {
         self.ops += 1;
         self.leavers += usize::from(op.is_leaver());
+        if let (Op::Join { .. } | Op::Leave { .. }, Some(last)) = (&op, self.barriers.back_mut()) {
+            last.moves += 1;
+        }
         // Operations without a message go into unfiltered portions: they need no decision of an outgoing handler.
         let portion = portion(end(&mut self.portions, &mut self.barriers), &mut self.filtered, false, most);
         let (weight, presences) = (portion.weight(), portion.presences);
@@ -171,7 +174,7 @@ impl<R> Queue<R> {
     pub(super) fn bar(&mut self, place: Place<R>) {
         self.ops += 1;
         self.bytes += place.weight();
-        self.barriers.push_back(Barrier { place, behind: VecDeque::new() });
+        self.barriers.push_back(Barrier { place, behind: VecDeque::new(), moves: 0 });
     }
 
     /// The first barrier.
@@ -205,7 +208,7 @@ impl<R> Queue<R> {
     /// Takes the first barrier out. Then the caller appends what belongs in its place, and [releases](Self::release) what
     /// waited behind it.
     pub(super) fn open(&mut self) -> Option<(Place<R>, VecDeque<Batch<R>>)> {
-        let Barrier { place, behind } = self.barriers.pop_front()?;
+        let Barrier { place, behind, .. } = self.barriers.pop_front()?;
         self.ops -= 1;
         self.bytes -= place.weight();
         Some((place, behind))
@@ -293,7 +296,9 @@ impl Move<'_> {
 
 /// The connections that join or leave behind these barriers, in order.
 fn moves<'a, R: 'a>(barriers: impl Iterator<Item = &'a Barrier<R>>) -> impl Iterator<Item = Move<'a>> {
-    barriers.flat_map(|barrier| &barrier.behind).flat_map(|portion| &portion.ops).filter_map(|op| match op {
+    // Most have none, and what waits need not be walked.
+    let portions = barriers.filter(|barrier| barrier.moves > 0).flat_map(|barrier| &barrier.behind);
+    portions.flat_map(|portion| &portion.ops).filter_map(|op| match op {
         Op::Join { slot, .. } => Some(Move::Join(*slot)),
         Op::Leave { slot, last } => Some(Move::Leave(*slot, last.as_deref())),
         _ => None,

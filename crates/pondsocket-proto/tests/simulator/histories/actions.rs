@@ -134,7 +134,7 @@ impl World {
             node.down_since = node.down_since.or(Some(now));
         }
         node.open.insert(key.clone(), open);
-        self.feed(peer, Input::Opened { channel: key.clone(), instance: serial, grace: 0 });
+        self.feed(peer, Input::Opened { channel: key.clone(), instance: serial, grace: 0, in_order: true });
     }
 
     /// Closes the channels that nobody needs.

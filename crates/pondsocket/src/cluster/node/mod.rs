@@ -494,20 +494,25 @@ impl ChannelReplication {
     fn key(&self, channel: &ChannelName) -> ChannelKey {
         ChannelKey { endpoint: Arc::clone(&self.endpoint), channel: channel.clone() }
     }
+
+    fn open(&self, channel: &ChannelName, instance: u64, grace: u64, in_order: bool) {
+        self.node.handle_now([Input::Opened { channel: self.key(channel), instance, grace, in_order }]);
+    }
 }
 
 impl Replication for ChannelReplication {
     fn opened(&self, channel: &ChannelName, instance: u64, grace: u64) {
         // A server may be created outside of a runtime. Its first channel is opened within one.
         self.node.start();
-        self.node.handle_now([Input::Opened { channel: self.key(channel), instance, grace }]);
+        self.open(channel, instance, grace, false);
     }
 
     fn open_history(&self, channel: &ChannelName, instance: u64, grace: u64, rules: &Arc<HistoryRules>) -> bool {
         let shares = self.node.shares_histories();
         if shares {
             // It is open for other nodes from now on, so that its topic stays subscribed.
-            self.opened(channel, instance, grace);
+            self.node.start();
+            self.open(channel, instance, grace, true);
             self.node.open_history(self.key(channel), instance, rules);
         }
         shares
