@@ -97,7 +97,10 @@ struct Receipt<'a> {
 impl Receipt<'_> {
     fn apply(self, frame: Frame) -> Result<(), Violation> {
         match frame {
-            Frame::Acknowledgement(position) => self.join(position),
+            Frame::Acknowledgement(position) => {
+                self.connection.acknowledged = Some(self.connection.sent_at(self.at));
+                self.join(position)
+            }
             Frame::Message { number, position } => self.message(number, position),
             Frame::Gap(next) => {
                 self.client.told(self.at, Some(next));
@@ -108,6 +111,10 @@ impl Receipt<'_> {
                 }
             }
             Frame::Ping(_) => Ok(()),
+            Frame::Read => {
+                self.connection.newest.clear();
+                Ok(())
+            }
         }
     }
 
@@ -159,6 +166,16 @@ impl Receipt<'_> {
         let is_aware = self.client.kind == ClientKind::Aware;
         if is_aware && sent.is_kept && !self.client.seen.insert(number) && !self.ledger.is_given_twice(number) {
             return Err(self.violation("H1", format!("receives message {number} twice, at {position:?}")));
+        }
+        if self.is_well
+            && let Some((peer, at)) = sent.by
+        {
+            let newest = self.connection.newest.entry(peer).or_default();
+            let (before, is_member) = (*newest, self.connection.acknowledged.is_some_and(|since| since <= at));
+            *newest = number.max(before);
+            if number < before && is_member {
+                return Err(self.violation("H9", format!("receives message {number} of {peer} behind {before}")));
+            }
         }
         let Some(position) = position else { return Ok(()) };
         self.ledger.check(position, number)?;
