@@ -100,7 +100,8 @@ impl<R> Channel<R> {
         Some((from.into(), to))
     }
 
-    /// Sends a message of another node to its recipients here. Returns the number of members that it addresses.
+    /// Sends a message of another node to its recipients here. Returns the number of members that it addresses. In a shared history
+    /// it takes its place behind what has come from other nodes before.
     ///
     /// # Errors
     /// [`Full`], as for [`broadcast`](Self::broadcast).

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Lock order: a channel, then the core, then the outgoing queues. The messages of the core are queued before its lock is
-//! released, so that they are published in the order of its inputs. What channels send is queued under their locks, so that it is sent
-//! in their order: messages for the bus, messages for its store, and changes of members, which go through the core. Only the node task calls into channels, and it
-//! holds no lock then.
+//! released, so that they are published in the order of its inputs. What channels send is queued under their locks, so that
+//! it is sent in their order: messages for the bus, messages for its store, and changes of members, which go through the
+//! core. Only the node task calls into channels, and it holds no lock then.
 
 mod clock;
 mod history;

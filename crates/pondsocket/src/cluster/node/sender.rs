@@ -79,6 +79,9 @@ struct UnderWay<'a, E, O> {
 
 impl<'a, E, O: Send + 'a> UnderWay<'a, E, O> {
     fn new(sent: Vec<(Vec<E>, BoxFuture<'a, Vec<O>>)>) -> Option<UnderWay<'a, E, O>> {
+        if sent.is_empty() {
+            return None;
+        }
         let (runs, futures): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
         let outcomes = Box::pin(async move {
             let mut outcomes = Vec::with_capacity(futures.len());
@@ -87,7 +90,7 @@ impl<'a, E, O: Send + 'a> UnderWay<'a, E, O> {
             }
             outcomes
         });
-        (!runs.is_empty()).then(|| UnderWay { runs, outcomes, held_until: Instant::now() + HOLD })
+        Some(UnderWay { runs, outcomes, held_until: Instant::now() + HOLD })
     }
 }
 
