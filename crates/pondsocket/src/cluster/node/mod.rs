@@ -12,6 +12,7 @@
 //! it is sent in their order: messages for the bus, messages for its store, and changes of members, which go through the
 //! core. Only the node task calls into channels, and it holds no lock then.
 
+mod append_queue;
 mod clock;
 mod history;
 mod lease;

@@ -1,4 +1,4 @@
-use super::history::{AppendQueue, QueuedAppend};
+use super::append_queue::{AppendQueue, QueuedAppend};
 use super::queue::{self, PublishQueue, QueuedPublish};
 
 /// Everything that waits to be sent: for the bus, and for its store of histories. The two queues have bounds and rules of their own,

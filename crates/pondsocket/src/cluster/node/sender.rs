@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Node;
-use super::history::QueuedAppend;
+use super::append_queue::QueuedAppend;
 use super::outgoing::Run;
 use super::queue::QueuedPublish;
 use crate::cluster::{Appended, BoxFuture, BusErrorKind, HistoryStore, Outcome, Publish};

@@ -25,6 +25,7 @@ use pondsocket_proto::cluster::ChannelKey;
 use tokio::sync::Notify;
 
 use super::Node;
+use super::append_queue::QueuedAppend;
 use crate::engine::sync::Mutex;
 use crate::engine::{changes, ids};
 use crate::metrics::ClusterEvent;
@@ -32,7 +33,6 @@ use crate::metrics::ClusterEvent;
 use host::PATIENCE;
 pub(crate) use host::{HistoryHost, HistoryState, Instance};
 
-pub(super) use append::{AppendQueue, QueuedAppend};
 pub(super) use read::run as run_reads;
 
 /// The shared histories of a node. Locks are held for a moment only, and never two of them.
