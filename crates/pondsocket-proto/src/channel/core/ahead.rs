@@ -45,7 +45,9 @@ impl<R> Channel<R> {
         }
     }
 
-    /// The position that what comes from other nodes now has to wait for: messages of theirs have come ahead of their turn.
+    /// The position that what comes from other nodes now has to wait for: messages of theirs have come ahead of their turn. It is
+    /// the last one, whichever node has sent it. Nodes receive the messages of a history in the order of their offsets, so those that its
+    /// sender sends later have later positions.
     fn awaited(&self) -> Option<Position> {
         let epoch = self.history.as_deref().map(Ring::position)?.epoch;
         self.shared.as_ref()?.last_early(epoch)

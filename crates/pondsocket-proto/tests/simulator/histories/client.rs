@@ -92,6 +92,8 @@ struct Receipt<'a> {
     at: u64,
     /// True if nobody has a reason to be told of a gap.
     is_well: bool,
+    /// True if, moreover, subscribers receive the messages of a history in the order of their offsets.
+    is_ordered: bool,
 }
 
 impl Receipt<'_> {
@@ -167,7 +169,7 @@ impl Receipt<'_> {
         if is_aware && sent.is_kept && !self.client.seen.insert(number) && !self.ledger.is_given_twice(number) {
             return Err(self.violation("H1", format!("receives message {number} twice, at {position:?}")));
         }
-        if self.is_well
+        if self.is_ordered
             && let Some((peer, at)) = sent.by
         {
             let newest = self.connection.newest.entry(peer).or_default();
@@ -243,13 +245,14 @@ impl World {
 
     pub(super) fn client_receives(&mut self, number: usize) {
         let (now, is_well) = (self.now, self.plan.is_well());
+        let is_ordered = is_well && self.plan.ordered;
         let Histories { clients, connections, ledger, .. } = self.histories.as_mut().expect("there are histories");
         let client = &mut clients[number];
         let Some(over) = client.connection else { return };
         let connection = &mut connections[over];
         while let Some((at, frame)) = connection.receive(now) {
             self.trace.note(now, || format!("{} gets {frame:?} over {over}, sent to arrive at {at}", client.user));
-            let receipt = Receipt { number, client, over, connection, ledger, at, is_well };
+            let receipt = Receipt { number, client, over, connection, ledger, at, is_well, is_ordered };
             if let Err(Violation { rule, what }) = receipt.apply(frame) {
                 self.checker.violated(rule, what);
             }

@@ -21,10 +21,11 @@
 //! * H4: a message that is appended again keeps its offset.
 //! * H5: nobody receives what it would not have received when it was sent: messages that leave it out or are blocked for it,
 //!   and those from before its first join.
-//! * H9: the messages of one node come to each client in the order in which the node has sent them, kept or not. This is checked
-//!   without faults. A read brings kept messages ahead of what is still on its way, and so does the replay of a join.
 //! * H8: in the end no message waits for its position, no node lacks messages, and all clients have the last one. Clients that have
 //!   missed what a node has sent without the store were told.
+//! * H9: the messages of one node come to each client in the order in which the node has sent them, kept or not. This is checked
+//!   without faults, and if all messages come to a node in the order of the store, as over a bus that has one. A read brings
+//!   kept messages ahead of what is still on its way, and so does the replay of a join.
 //!
 //! H6, the presence grace, is checked by `grace`. H7, that a session is resumed once, is a rule of the server above the core:
 //! `crates/pondsocket/tests` has its tests.
