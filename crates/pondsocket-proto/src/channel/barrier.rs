@@ -14,6 +14,8 @@ use crate::wire::Object;
 pub(super) struct Barrier<R> {
     pub(super) place: Place<R>,
     pub(super) behind: VecDeque<Batch<R>>,
+    /// The number of connections that join or leave in these portions.
+    pub(super) moves: usize,
 }
 
 /// A place at which delivery waits.

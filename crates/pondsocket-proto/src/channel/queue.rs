@@ -3,6 +3,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::barrier::{Barrier, PendingMessage, Place};
 use super::batch::{HistoryGap, Op, PresenceChange};
 use super::{Audience, Batch, DeliveryPolicy, Listener, Ring, Seats, Slot};
+use crate::id::UserId;
 use crate::position::Position;
 
 /// The size of a portion in bytes per recipient, unless one message alone is larger. Between two portions the delivery
@@ -92,6 +93,9 @@ impl<R> Queue<R> {
     fn add(&mut self, op: Op<R>, most: usize) {
         self.ops += 1;
         self.leavers += usize::from(op.is_leaver());
+        if let (Op::Join { .. } | Op::Leave { .. }, Some(last)) = (&op, self.barriers.back_mut()) {
+            last.moves += 1;
+        }
         // Operations without a message go into unfiltered portions: they need no decision of an outgoing handler.
         let portion = portion(end(&mut self.portions, &mut self.barriers), &mut self.filtered, false, most);
         let (weight, presences) = (portion.weight(), portion.presences);
@@ -170,7 +174,7 @@ impl<R> Queue<R> {
     pub(super) fn bar(&mut self, place: Place<R>) {
         self.ops += 1;
         self.bytes += place.weight();
-        self.barriers.push_back(Barrier { place, behind: VecDeque::new() });
+        self.barriers.push_back(Barrier { place, behind: VecDeque::new(), moves: 0 });
     }
 
     /// The first barrier.
@@ -196,7 +200,7 @@ impl<R> Queue<R> {
             return None;
         };
         // Of the connections that it leaves out, those that join behind an earlier barrier are not there yet.
-        let joining = moves(self.barriers.range(..at)).filter_map(|(slot, joins)| joins.then_some(slot)).collect();
+        let joining = moves(self.barriers.range(..at)).filter_map(Move::join).collect();
         message.to = message.to.ahead_of(&joining);
         Some(message)
     }
@@ -204,7 +208,7 @@ impl<R> Queue<R> {
     /// Takes the first barrier out. Then the caller appends what belongs in its place, and [releases](Self::release) what
     /// waited behind it.
     pub(super) fn open(&mut self) -> Option<(Place<R>, VecDeque<Batch<R>>)> {
-        let Barrier { place, behind } = self.barriers.pop_front()?;
+        let Barrier { place, behind, .. } = self.barriers.pop_front()?;
         self.ops -= 1;
         self.bytes -= place.weight();
         Some((place, behind))
@@ -246,24 +250,57 @@ impl<R> Queue<R> {
 }
 
 impl<R> Barriers<R> {
-    /// The slots of the connections that join behind a barrier: in the order of the queue they have not joined yet.
-    pub(super) fn joining(&self) -> BTreeSet<Slot> {
-        moves(self.0.iter()).filter_map(|(slot, joins)| joins.then_some(slot)).collect()
+    /// Returns `true` if nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// The slots of the connections that leave behind a barrier: in the order of the queue they are still there.
-    pub(super) fn leaving(&self) -> Vec<Slot> {
+    /// The slots of the connections that join behind a barrier: in the order of the queue they have not joined yet.
+    pub(super) fn joining(&self) -> BTreeSet<Slot> {
+        moves(self.0.iter()).filter_map(Move::join).collect()
+    }
+
+    /// The slots of the connections that leave behind a barrier, with their members: in the order of the queue they are still
+    /// there.
+    pub(super) fn leaving(&self) -> Vec<(Slot, Option<&Listener>)> {
         let mut seen = BTreeSet::new();
         // Of several connections in one slot only the first can be there.
-        moves(self.0.iter()).filter(|(slot, joins)| seen.insert(*slot) && !joins).map(|(slot, _)| slot).collect()
+        let first = moves(self.0.iter()).filter(|moved| seen.insert(moved.slot()));
+        first.filter_map(|moved| if let Move::Leave(slot, last) = moved { Some((slot, last)) } else { None }).collect()
+    }
+
+    /// Returns `true` if a change of the presence of a user waits behind a barrier.
+    pub(super) fn shows(&self, user: &UserId) -> bool {
+        let portions = self.0.iter().flat_map(|barrier| &barrier.behind).filter(|portion| portion.presences > 0);
+        let mut changes = portions.flat_map(|portion| &portion.ops);
+        changes.any(|op| matches!(op, Op::Presence { change, .. } if change.user == *user))
     }
 }
 
-/// The slots of the connections that join or leave behind these barriers, in order; `true` for one that joins.
-fn moves<'a, R: 'a>(barriers: impl Iterator<Item = &'a Barrier<R>>) -> impl Iterator<Item = (Slot, bool)> {
-    barriers.flat_map(|barrier| &barrier.behind).flat_map(|portion| &portion.ops).filter_map(|op| match op {
-        Op::Join { slot, .. } => Some((*slot, true)),
-        Op::Leave { slot, .. } => Some((*slot, false)),
+/// A connection that joins or leaves.
+enum Move<'a> {
+    Join(Slot),
+    Leave(Slot, Option<&'a Listener>),
+}
+
+impl Move<'_> {
+    fn slot(&self) -> Slot {
+        let (Move::Join(slot) | Move::Leave(slot, _)) = self;
+        *slot
+    }
+
+    fn join(self) -> Option<Slot> {
+        if let Move::Join(slot) = self { Some(slot) } else { None }
+    }
+}
+
+/// The connections that join or leave behind these barriers, in order.
+fn moves<'a, R: 'a>(barriers: impl Iterator<Item = &'a Barrier<R>>) -> impl Iterator<Item = Move<'a>> {
+    // Most have none, and what waits need not be walked.
+    let portions = barriers.filter(|barrier| barrier.moves > 0).flat_map(|barrier| &barrier.behind);
+    portions.flat_map(|portion| &portion.ops).filter_map(|op| match op {
+        Op::Join { slot, .. } => Some(Move::Join(*slot)),
+        Op::Leave { slot, last } => Some(Move::Leave(*slot, last.as_deref())),
         _ => None,
     })
 }
@@ -295,7 +332,7 @@ mod tests {
     use super::super::batch::tests::{letters, op};
     use super::super::{Assigns, Slot};
     use super::*;
-    use crate::id::{ConnectionId, UserId};
+    use crate::id::ConnectionId;
     use crate::wire::{Object, PresenceKind};
 
     const FILTERED: DeliveryPolicy = DeliveryPolicy { filtered: true, ..DeliveryPolicy::BROADCAST };

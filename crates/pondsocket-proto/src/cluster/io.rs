@@ -24,6 +24,9 @@ pub enum Input {
         /// The time for which the channel shows users of a node that has gone, in milliseconds: its presence grace.
         /// At most [`expire_after`](super::Settings::expire_after).
         grace: u64,
+        /// `true` if changes of the members of another node are to be shown ahead of the messages that it sends behind them, as
+        /// in a channel with a shared history. Otherwise they are shown up to [`coalesce`](super::Settings::coalesce) later.
+        in_order: bool,
     },
     /// A user is about to join a channel here. The core subscribes to the channel's topic, and unsubscribes after a
     /// while if no user joins.

@@ -1,4 +1,7 @@
 //! The users of other nodes that channels here show (docs/cluster.md, One user on several nodes).
+//!
+//! Changes within a short time are shown together. In a channel that keeps the order of what each node sends, a message of another node
+//! ends that time, so that the changes that its node has made before are shown ahead of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +9,7 @@ use super::context::Context;
 use super::directory::Directory;
 use super::io::Excess;
 use super::timers::Timer;
-use super::{ChannelKey, NodeOutput};
+use super::{ChannelKey, NodeOutput, Topic};
 use crate::id::UserId;
 use crate::model::{RemoteChange, RemoteMember};
 
@@ -14,6 +17,8 @@ use crate::model::{RemoteChange, RemoteMember};
 #[derive(Debug, Default)]
 pub(super) struct RemoteView {
     channels: BTreeMap<ChannelKey, ShownUsers>,
+    /// The topics of the channels in which changes are to be shown ahead of the next message.
+    owed: BTreeSet<Topic>,
 }
 
 #[derive(Debug)]
@@ -21,18 +26,51 @@ struct ShownUsers {
     /// The instance of the channel that has received the changes so far. Another instance starts without remote
     /// members.
     instance: u64,
+    /// `true` if changes are shown in their order among messages.
+    in_order: bool,
     display: Display,
 }
 
 impl RemoteView {
     /// Starts the view of a new instance of a channel, which is shown all users.
-    pub(super) fn open(&mut self, cx: &mut Context, key: &ChannelKey, instance: u64) {
-        self.channels.insert(key.clone(), ShownUsers { instance, display: Display::of_new_life() });
-        refresh_soon(cx, key);
+    pub(super) fn open(&mut self, cx: &mut Context, key: &ChannelKey, (instance, in_order): (u64, bool)) {
+        self.channels.insert(key.clone(), ShownUsers { instance, in_order, display: Display::of_new_life() });
+        self.refresh_soon(cx, key);
     }
 
-    pub(super) fn close(&mut self, key: &ChannelKey) {
+    pub(super) fn close(&mut self, cx: &Context, key: &ChannelKey) {
         self.channels.remove(key);
+        self.settle(cx, key);
+    }
+
+    /// Returns `true` if changes are to be shown ahead of a message on this topic.
+    pub(super) fn owes(&self, topic: &Topic) -> bool {
+        // The usual case costs one branch: this is asked for every message.
+        !self.owed.is_empty() && self.owed.contains(topic)
+    }
+
+    /// Shows the changes of a channel, if they are to come ahead of a message that is about to be delivered.
+    pub(super) fn show_first(&mut self, cx: &mut Context, directory: &Directory<'_>, key: &ChannelKey) {
+        if !self.owed.is_empty() && self.owes(&cx.settings.topics.channel(key)) {
+            cx.timers.stop(&Timer::View(key.clone()));
+            self.refresh(cx, directory, key.clone());
+        }
+    }
+
+    /// Schedules a refresh. Changes within a short time are shown together, so that a member receives one message for a
+    /// user that changes several times.
+    fn refresh_soon(&mut self, cx: &mut Context, key: &ChannelKey) {
+        cx.timers.start(Timer::View(key.clone()), cx.now + cx.settings.coalesce);
+        if self.channels.get(key).is_some_and(|shown| shown.in_order) {
+            self.owed.insert(cx.settings.topics.channel(key));
+        }
+    }
+
+    /// Notes that no changes are to be shown.
+    fn settle(&mut self, cx: &Context, key: &ChannelKey) {
+        if !self.owed.is_empty() {
+            self.owed.remove(&cx.settings.topics.channel(key));
+        }
     }
 
     /// Notes that these users have changed, if the channel is open.
@@ -41,13 +79,14 @@ impl RemoteView {
         let mut users = users.into_iter().peekable();
         if users.peek().is_some() {
             shown.display.touch(users);
-            refresh_soon(cx, key);
+            self.refresh_soon(cx, key);
         }
     }
 
     /// Emits the changes since the last refresh.
     pub(super) fn refresh(&mut self, cx: &mut Context, directory: &Directory<'_>, key: ChannelKey) {
-        let Some(ShownUsers { instance, display }) = self.channels.get_mut(&key) else { return };
+        self.settle(cx, &key);
+        let Some(ShownUsers { instance, display, .. }) = self.channels.get_mut(&key) else { return };
         let look = |user: &UserId| directory.member(&key, user);
         let changes = display.refresh(|| directory.members(&key), look, cx.settings.max_shown);
         cx.limits.count(Excess::Shown, std::mem::take(&mut display.excess));
@@ -55,12 +94,6 @@ impl RemoteView {
             cx.output(NodeOutput::RemoteMembers { channel: key, instance: *instance, changes });
         }
     }
-}
-
-/// Schedules a refresh. Changes within a short time are shown together, so that a member receives one message for a
-/// user that changes several times.
-fn refresh_soon(cx: &mut Context, key: &ChannelKey) {
-    cx.timers.start(Timer::View(key.clone()), cx.now + cx.settings.coalesce);
 }
 
 /// The users shown in one instance of a channel, and those that may have changed since.

@@ -41,7 +41,8 @@ pub struct Settings {
     /// the leave. Default: 120 s.
     pub leaver_memory: u64,
 
-    /// The time for which changes of remote members, and answers to requests for state, are collected. Default: 20 ms.
+    /// The time for which changes of remote members, and answers to requests for state, are collected. Default: 20 ms. In channels
+    /// that show changes [in order](super::Input::Opened::in_order) a message of another node ends it.
     pub coalesce: u64,
     /// The time between the join of a user on another node and the leave that this node publishes of it. Messages of two
     /// nodes can overtake each other, and a leave ahead of the join would be seen. Default: 1 s.

@@ -1,9 +1,9 @@
 //! Every node shows the users of every other live node.
 
-use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent};
-use pondsocket_proto::cluster::{Bus, Input, Topic};
+use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent, Target, UserMessage};
+use pondsocket_proto::cluster::{Bus, Input, NodeOutput, Output, Topic};
 
-use crate::world::{TestCluster, assigns, key, room};
+use crate::world::{TestCluster, assigns, key, object, room, topics};
 
 #[test]
 fn a_user_is_shown_on_the_other_node_until_it_leaves() {
@@ -346,6 +346,38 @@ fn a_restart_is_not_reported_as_a_name_conflict() {
     world.leases.as_mut().expect("leases").remove(&before);
     world.pass(60_000);
     assert!(world.log(again).iter().all(|line| !line.starts_with("twin")));
+}
+
+#[test]
+fn in_a_channel_that_keeps_the_order_changes_come_ahead_of_the_messages_behind_them() {
+    for in_order in [true, false] {
+        let mut world = TestCluster::new(2);
+        world.in_order = in_order;
+        (0..2).for_each(|n| world.join(n, &room(), ["ada", "bob"][n]));
+        world.pass(1000);
+        let mut outputs = |change: &str, body: Body| {
+            world.track(1, &room(), "bob", change);
+            let (id, source) = (change.into(), "__publisher__".into());
+            let message = Envelope { id, source, channel: Some(room()), timestamp: world.now, body, ext: None };
+            let (topic, mut out) = (topics().channel(&room()), Vec::new());
+            let input = Input::Received { topic, message: Box::new(message) };
+            world.nodes[0].core.handle(input, world.now, &mut out);
+            let kind = |output: &Output| match output {
+                Output::Node(NodeOutput::RemoteMembers { changes, .. }) => format!("{} changes", changes.len()),
+                Output::Node(NodeOutput::Deliver { message, .. }) => message.event.clone(),
+                other => format!("{other:?}"),
+            };
+            out.iter().map(kind).collect::<Vec<_>>()
+        };
+        let message = || {
+            let (from, event, payload) = ("CHANNEL".into(), "hi".into(), object("{}"));
+            let (request_id, to, position) = ("r".to_owned(), Target::All, None);
+            Body::UserMessage(UserMessage { from, event, payload, request_id, to, position })
+        };
+        let expected = if in_order { vec!["1 changes", "hi"] } else { vec!["hi"] };
+        assert_eq!(outputs(r#"{"n":1}"#, message()), expected);
+        assert_eq!(outputs(r#"{"n":2}"#, message()), expected, "also the next one");
+    }
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub(crate) struct TestCluster {
     pub(crate) leases: Option<BTreeSet<NodeId>>,
     /// The presence grace of channels that open from now on.
     pub(crate) grace: u64,
+    /// True if they show changes in their order among messages.
+    pub(crate) in_order: bool,
     /// The suspended nodes, which get no ticks.
     pub(crate) asleep: Option<usize>,
     next_beat: u64,
@@ -94,6 +96,7 @@ impl TestCluster {
             lose: |_| false,
             leases: None,
             grace: 0,
+            in_order: false,
             asleep: None,
             next_beat: 0,
             sweep,
@@ -307,8 +310,8 @@ impl TestCluster {
             let instance = node.instances.entry(channel.clone()).or_default();
             *instance += 1;
             let instance = *instance;
-            let grace = self.grace;
-            self.input(n, Input::Opened { channel: channel.clone(), instance, grace });
+            let (grace, in_order) = (self.grace, self.in_order);
+            self.input(n, Input::Opened { channel: channel.clone(), instance, grace, in_order });
         }
         self.local(n, channel, MemberChange::Joined { user: user(name), assigns });
     }

@@ -15,7 +15,7 @@ pub(crate) fn input(input: &Input) -> String {
     match input {
         Input::Received { topic, message } => format!("{}: {}", short(topic.as_str()), envelope(message)),
         Input::Local { channel, change } => format!("{} {}", at(channel), local(change)),
-        Input::Opened { channel, instance, grace } => format!("{} opened, {instance}, grace {grace}", at(channel)),
+        Input::Opened { channel, instance, grace, .. } => format!("{} opened, {instance}, grace {grace}", at(channel)),
         Input::Closed { channel, instance } => format!("{} closed, {instance}", at(channel)),
         Input::Bus(Bus::Subscribed(topics)) => {
             format!("subscribed {}", topics.iter().map(|topic| short(topic.as_str())).collect::<Vec<_>>().join(" "))

@@ -112,7 +112,8 @@ impl Node {
         let mut opened = None;
         let room = self.rooms.entry(channel.clone()).or_insert_with(|| {
             self.instances += 1;
-            opened = Some(Input::Opened { channel: channel.clone(), instance: self.instances, grace: self.grace });
+            let (instance, grace) = (self.instances, self.grace);
+            opened = Some(Input::Opened { channel: channel.clone(), instance, grace, in_order: false });
             ServerChannel::new(channel.clone(), self.instances)
         });
         (room, opened)

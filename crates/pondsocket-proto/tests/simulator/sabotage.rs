@@ -62,10 +62,12 @@ pub(crate) enum Sabotage {
     Outages,
     /// Everything that was sent to a client counts as received.
     Proofs,
+    /// What is not kept is sent at once, and not behind kept messages that wait for the store.
+    Overtaking,
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 25] = [
+    pub(crate) const ALL: [Sabotage; 26] = [
         Sabotage::Gaps,
         Sabotage::Order,
         Sabotage::Lives,
@@ -91,6 +93,7 @@ impl Sabotage {
         Sabotage::HastyJoins,
         Sabotage::Outages,
         Sabotage::Proofs,
+        Sabotage::Overtaking,
     ];
 }
 
@@ -204,6 +207,10 @@ impl SabotageFilter {
 
     pub(crate) fn forgets_outages(&self) -> bool {
         self.is(Sabotage::Outages)
+    }
+
+    pub(crate) fn overtakes_appends(&self) -> bool {
+        self.is(Sabotage::Overtaking)
     }
 
     pub(crate) fn trusts_sent(&self) -> bool {

@@ -10,6 +10,7 @@ mod incarnations;
 mod joining;
 mod limits;
 mod messages;
+mod one_order;
 mod operations;
 mod operator;
 mod presence;

@@ -100,7 +100,8 @@ impl<R> Channel<R> {
         Some((from.into(), to))
     }
 
-    /// Sends a message of another node to its recipients here. Returns the number of members that it addresses.
+    /// Sends a message of another node to its recipients here. Returns the number of members that it addresses. In a shared history
+    /// it takes its place behind what has come from other nodes before.
     ///
     /// # Errors
     /// [`Full`], as for [`broadcast`](Self::broadcast).
@@ -112,10 +113,14 @@ impl<R> Channel<R> {
             model::Target::ExceptUser(user) => LocalTarget::ExceptUser(user.clone()),
             model::Target::Users(users) => LocalTarget::Users(users.clone()),
         };
-        // In a shared history only the store gives positions, so a message without one is not kept.
-        if self.shared.is_none()
-            && let Some(Published { members, .. }) = self.publish_kept(None, &to, event, payload, policy)?
-        {
+        if self.shared.is_some() {
+            if self.exceeds(self.limits.hard_factor) {
+                return Err(Full);
+            }
+            self.deliver_in_order(message, policy);
+            return Ok(self.audience(&to).1);
+        }
+        if let Some(Published { members, .. }) = self.publish_kept(None, &to, event, payload, policy)? {
             return Ok(members);
         }
         let name = self.name.clone();

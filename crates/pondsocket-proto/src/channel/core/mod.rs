@@ -7,6 +7,7 @@ use super::remote_members::RemoteMembers;
 use super::{Batch, RemoteMember, Ring};
 use crate::id::{ChannelName, ConnectionId, UserId};
 
+mod ahead;
 #[cfg(test)]
 mod fixture;
 mod ghosts;

@@ -31,7 +31,9 @@ impl<R> Channel<R> {
                 self.outbound.note(|| Outbound::Moved(user.clone()));
                 moved.push(ghost);
             }
-            self.announce_change(&user, before);
+            if let Some((kind, changed)) = self.difference(&user, before) {
+                self.announce_in_order(kind, user, changed);
+            }
         }
         moved
     }
@@ -135,17 +137,24 @@ impl<R> Channel<R> {
 
     /// Sends the difference between a user's presence before and now to the tracked members.
     fn announce_change(&mut self, user: &UserId, before: Option<Object>) {
-        let after = self.presence(user.as_str()).cloned();
-        let (kind, changed) = match (before, after) {
-            (None, Some(after)) => (PresenceKind::Join, after),
-            (Some(before), Some(after)) if before != after => (PresenceKind::Update, after),
-            (Some(before), None) => (PresenceKind::Leave, before),
-            (Some(_), Some(_)) | (None, None) => return,
-        };
-        self.announce(kind, Audience::Tracked, user, changed);
+        if let Some((kind, changed)) = self.difference(user, before) {
+            self.release_presence(user);
+            self.announce(kind, Audience::Tracked, user, changed);
+        }
     }
 
-    fn announce(&mut self, kind: PresenceKind, to: Audience<R>, user: &UserId, changed: Object) {
+    /// The difference between a user's presence before and now.
+    fn difference(&self, user: &UserId, before: Option<Object>) -> Option<(PresenceKind, Object)> {
+        let after = self.presence(user.as_str()).cloned();
+        match (before, after) {
+            (None, Some(after)) => Some((PresenceKind::Join, after)),
+            (Some(before), Some(after)) if before != after => Some((PresenceKind::Update, after)),
+            (Some(before), None) => Some((PresenceKind::Leave, before)),
+            (Some(_), Some(_)) | (None, None) => None,
+        }
+    }
+
+    pub(super) fn announce(&mut self, kind: PresenceKind, to: Audience<R>, user: &UserId, changed: Object) {
         // Only an estimate, for the sizes of portions and queues: the list itself is encoded when the batch is taken.
         let list = Some(self.list_bytes()).filter(|list| *list <= self.limits.lists.max_bytes).unwrap_or(0);
         let private_list = if matches!(to, Audience::Tracked) { 0 } else { list };

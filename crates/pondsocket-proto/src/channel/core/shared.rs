@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A broadcast of this channel waits at its place in the queue until its position is the next one. So replies and presence
-//! behind it keep their order, and every node delivers the messages of all nodes in the order of the positions.
+//! behind it keep their order, and every node delivers the messages of all nodes in the order of the positions. What other nodes
+//! send without a position is in `ahead`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -212,16 +213,22 @@ impl<R> Channel<R> {
     pub fn detach(&mut self, epoch: Epoch) {
         let Some(shared) = self.shared.as_mut().filter(|shared| shared.stage != SharedStage::Detached) else { return };
         let before = std::mem::replace(&mut shared.stage, SharedStage::Detached);
-        let early = shared.take_all();
+        let (early, mut followers) = shared.take_all();
         if before != SharedStage::Returning {
             shared.left_at = self.history.as_deref().map(Ring::position).filter(|_| before == SharedStage::Loaded);
             self.begin_anew(Position { epoch, offset: 0 });
         }
-        for message in early {
+        for (position, message) in early {
             // Own ones wait at their barriers.
             if let EarlyMessage::Other(other) = message {
                 self.deliver_detached(*other);
             }
+            while let Some(unkept) = followers.take(position) {
+                self.send_unkept_of_other(unkept);
+            }
+        }
+        while let Some(unkept) = followers.take_first() {
+            self.send_unkept_of_other(unkept);
         }
         while self.queue.is_barred() {
             self.open_barrier(Self::append_pending);
@@ -244,11 +251,13 @@ impl<R> Channel<R> {
             return;
         }
         if let Some(pending) = own.and_then(|number| self.queue.take_pending(number)) {
-            return self.ahead_of_barriers(|channel, _| channel.append_pending(pending));
+            self.ahead_of_barriers(|channel, _| channel.append_pending(pending));
+            return self.release_followers();
         }
         let Some(message) = message else {
             // The positions of others must not change.
-            return self.history.iter_mut().for_each(|ring| ring.skip());
+            self.history.iter_mut().for_each(|ring| ring.skip());
+            return self.release_followers();
         };
         let mut other = OtherMessage::new(message, policy(message.event), age);
         if let (Some(_), Some(from)) = (own, &other.from) {
@@ -331,6 +340,7 @@ impl<R> Channel<R> {
             }
             channel.queue.release(behind);
         });
+        self.release_followers();
     }
 
     fn append_pending(&mut self, message: PendingMessage<R>) {
@@ -352,6 +362,7 @@ impl<R> Channel<R> {
             let excluded = from.and_then(|from| UserId::new(&from).ok()).map(Exclusion::User);
             channel.append_kept(audience, &event, payload.as_str(), policy, (excluded, age));
         });
+        self.release_followers();
     }
 
     /// Appends a message to the history, and to the queue if it has recipients.
@@ -422,7 +433,7 @@ impl<R> Channel<R> {
         let Some(next) = self.history.as_ref().map(|ring| ring.position()) else { return };
         self.ahead_of_barriers(|channel, barriers| {
             let joining = barriers.joining();
-            let mut seats = barriers.leaving();
+            let mut seats: Vec<_> = barriers.leaving().into_iter().map(|(slot, _)| slot).collect();
             seats.extend(channel.local.slots().filter(|slot| !joining.contains(slot)));
             if !seats.is_empty() {
                 channel.queue.push_gap(Seats::Many(Box::new(seats)), HistoryGap { missed, next });
@@ -436,32 +447,16 @@ impl<R> Channel<R> {
             self.queue.copy_replays(ring);
             ring.restart(position);
         }
+        // What they wait for does not come any more.
+        self.release_followers();
     }
 
     /// Appends to what can be delivered, ahead of all barriers, which the function gets.
-    fn ahead_of_barriers<T>(&mut self, append: impl FnOnce(&mut Self, &Barriers<R>) -> T) -> T {
+    pub(super) fn ahead_of_barriers<T>(&mut self, append: impl FnOnce(&mut Self, &Barriers<R>) -> T) -> T {
         let barriers = self.queue.lift();
         let appended = append(self, &barriers);
         self.queue.put_back(barriers);
         appended
-    }
-
-    /// The audience of a message that is appended ahead of these barriers; `None` if nobody is there. Connections that join
-    /// behind them are not there yet: their slots may be those of other connections, which are not to be left out. Connections
-    /// that leave behind them are still there.
-    fn audience_ahead_of(&self, barriers: &Barriers<R>, to: &model::Target) -> Option<Audience<R>> {
-        let (audience, members) = self.audience(&match to {
-            model::Target::ExceptUser(user) => LocalTarget::ExceptUser(user.clone()),
-            _ => LocalTarget::All,
-        });
-        if members == 0 && barriers.leaving().is_empty() {
-            return None;
-        }
-        Some(match audience {
-            // Only here: all that waits is looked through.
-            Audience::Except(_) => audience.ahead_of(&barriers.joining()),
-            audience => audience,
-        })
     }
 }
 

@@ -10,6 +10,7 @@
 //!                Replays: the texts of all replays of one batch, each once
 //! ```
 
+mod followers;
 mod proof;
 mod recovery;
 mod replays;
@@ -17,6 +18,7 @@ mod ring;
 mod saved;
 mod shared;
 
+pub(super) use followers::{Followers, Unkept, UnkeptMessage};
 pub use proof::{Progress, Proof};
 pub use recovery::{GapReason, Recovery, ResumeRequest, ResumeRules, Unproven};
 pub(super) use replays::Replays;

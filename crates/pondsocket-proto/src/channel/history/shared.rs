@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::Followers;
 use crate::channel::DeliveryPolicy;
 use crate::model::Target;
 use crate::position::{Epoch, Position};
@@ -11,11 +12,14 @@ const MOST_EARLY: usize = 1024;
 /// The order of a history that the nodes of a cluster share: the store of the bus gives the positions.
 ///
 /// Messages of other nodes come over the bus, the positions of this node's own messages as answers of the store. The two come
-/// in any order. A message whose predecessors have not come waits here.
+/// in any order. A message whose predecessors have not come waits here, and what other nodes have sent behind it without a position
+/// waits with it.
 #[derive(Debug)]
 pub(in crate::channel) struct SharedOrder {
     pub(in crate::channel) stage: SharedStage,
     early: BTreeMap<(Epoch, u64), EarlyMessage>,
+    /// What came behind early messages of other nodes.
+    pub(in crate::channel) followers: Followers,
     /// `true` if a message did not fit.
     has_dropped: bool,
     /// The number of the last message of this node.
@@ -67,7 +71,8 @@ pub(in crate::channel) struct OtherMessage {
 impl SharedOrder {
     pub(in crate::channel) fn new() -> SharedOrder {
         let (stage, early) = (SharedStage::Loading, BTreeMap::new());
-        SharedOrder { stage, early, has_dropped: false, last_number: 0, has_strayed: false, left_at: None }
+        let followers = Followers::default();
+        SharedOrder { stage, early, followers, has_dropped: false, last_number: 0, has_strayed: false, left_at: None }
     }
 
     /// Adds a message that has come.
@@ -84,6 +89,13 @@ impl SharedOrder {
     /// Takes the message at a position, if it has come.
     pub(in crate::channel) fn take(&mut self, Position { epoch, offset }: Position) -> Option<EarlyMessage> {
         self.early.remove(&(epoch, offset))
+    }
+
+    /// The position of the last message of another node that has come ahead of its turn, in this epoch.
+    pub(in crate::channel) fn last_early(&self, epoch: Epoch) -> Option<Position> {
+        let mut early = self.early.range((epoch, 0)..=(epoch, u64::MAX)).rev();
+        let (&(epoch, offset), _) = early.find(|(_, message)| matches!(message, EarlyMessage::Other(_)))?;
+        Some(Position { epoch, offset })
     }
 
     /// Returns `true` if messages wait for others that have not come.
@@ -118,9 +130,11 @@ impl SharedOrder {
         misplaced
     }
 
-    /// Takes all messages that wait.
-    pub(in crate::channel) fn take_all(&mut self) -> Vec<EarlyMessage> {
+    /// Takes all messages that wait, with their positions, and what waits behind them.
+    pub(in crate::channel) fn take_all(&mut self) -> (Vec<(Position, EarlyMessage)>, Followers) {
         self.has_dropped = false;
-        std::mem::take(&mut self.early).into_values().collect()
+        let early = std::mem::take(&mut self.early).into_iter();
+        let early = early.map(|((epoch, offset), message)| (Position { epoch, offset }, message)).collect();
+        (early, std::mem::take(&mut self.followers))
     }
 }

@@ -121,7 +121,7 @@ impl Core {
         );
         match input {
             Input::Incarnation(incarnation) => self.adopt(incarnation),
-            Input::Opened { channel, instance, grace } => self.open(&channel, instance, grace),
+            Input::Opened { channel, instance, grace, in_order } => self.open(&channel, (instance, in_order), grace),
             Input::Expected { channel } => self.channels.listen(&mut self.context, &channel),
             Input::Closed { channel, instance } => self.close(&channel, instance),
             Input::Local { channel, change } => self.change_local(&channel, change),
@@ -461,12 +461,12 @@ impl Core {
         }
     }
 
-    fn open(&mut self, key: &ChannelKey, instance: u64, grace: u64) {
+    fn open(&mut self, key: &ChannelKey, (instance, in_order): (u64, bool), grace: u64) {
         let left = self.channels.open(&mut self.context, key, instance);
         // They have left this node: for a while no list of a foreign node restores them.
         left.iter().for_each(|user| self.interop.note_owner(&self.context, key, user, false));
         self.orphans.open(&mut self.context, key, grace);
-        self.view.open(&mut self.context, key, instance);
+        self.view.open(&mut self.context, key, (instance, in_order));
         if self.channels.is_subscribed(key) {
             self.sync.want_state(&mut self.context, &self.channels, key);
         }
@@ -479,7 +479,7 @@ impl Core {
         }
         if let Some(left) = self.channels.close(&mut self.context, key, instance) {
             left.iter().for_each(|user| self.interop.note_owner(&self.context, key, user, false));
-            self.view.close(key);
+            self.view.close(&self.context, key);
             self.orphans.close(&mut self.context, key);
         }
     }

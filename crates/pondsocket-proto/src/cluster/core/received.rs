@@ -23,7 +23,8 @@ impl Core {
         let is_running = matches!(self.context.phase, Phase::Connected | Phase::Disconnected);
         let is_own = message.source == &**self.sender.source();
         let fits = self.context.settings.topics.is_of_channel(topic, message.endpoint, message.channel);
-        if !is_running || is_own || !fits {
+        // The changes that are to be shown ahead of it are an output.
+        if !is_running || is_own || !fits || self.view.owes(topic) {
             return Admission::Unclear;
         }
         self.context.now = self.time.read(now);
@@ -116,6 +117,7 @@ impl Core {
     /// acknowledgements, answers and evictions, and clients here would take them for those of this server.
     fn deliver(&mut self, channel: ChannelKey, message: UserMessage) {
         if !is_reserved_event(&message.event) && self.channels.is_open(&channel) {
+            self.view.show_first(&mut self.context, &directory!(self), &channel);
             self.context.output(NodeOutput::Deliver { channel, message });
         }
     }

@@ -134,7 +134,7 @@ impl World {
             node.down_since = node.down_since.or(Some(now));
         }
         node.open.insert(key.clone(), open);
-        self.feed(peer, Input::Opened { channel: key.clone(), instance: serial, grace: 0 });
+        self.feed(peer, Input::Opened { channel: key.clone(), instance: serial, grace: 0, in_order: true });
     }
 
     /// Closes the channels that nobody needs.
@@ -348,9 +348,12 @@ impl World {
         if self.node(peer).is_none_or(|node| node.run_state != RunState::Running) {
             return;
         }
-        let histories = self.histories();
-        let event = histories.rng.weighted(&[(14, NEWS), (3, SECRET), (2, TYPING)]);
-        self.send_event(peer, key, from, to, event);
+        // Some messages follow each other at once, so that one waits for the store while the next one is sent.
+        let more = if self.histories().rng.below(6) == 0 { 2 } else { 0 };
+        for _ in 0..=more {
+            let event = self.histories().rng.weighted(&[(14, NEWS), (3, SECRET), (2 + 2 * more, TYPING)]);
+            self.send_event(peer, key, from, to.clone(), event);
+        }
     }
 
     pub(super) fn send_event(
@@ -361,7 +364,8 @@ impl World {
         (to, left_out): (LocalTarget, LeftOut),
         event: &'static str,
     ) {
-        let number = self.histories().ledger.send(Sent { event, left_out, is_kept: event != TYPING });
+        let by = Some((peer, self.now));
+        let number = self.histories().ledger.send(Sent { event, left_out, is_kept: event != TYPING, by });
         let payload = format!(r#"{{"n":{number}}}"#);
         self.note(|| format!("{peer} sends message {number}, {event}, {left_out:?}"));
         self.change_history(peer, (key, None), |open| {
@@ -381,7 +385,8 @@ impl World {
     fn a_foreign_server_sends(&mut self, key: &ChannelKey) {
         let foreign = |participant: &Participant| !matches!(participant, Participant::Ours(_));
         let Some(peer) = self.participants.iter().position(foreign) else { return };
-        let number = self.histories().ledger.send(Sent { event: NEWS, left_out: LeftOut::Nobody, is_kept: false });
+        let sent = Sent { event: NEWS, left_out: LeftOut::Nobody, is_kept: false, by: None };
+        let number = self.histories().ledger.send(sent);
         let payload = Object::encode(&serde_json::json!({ "n": number })).expect("an object");
         let (from, event, request_id) = ("CHANNEL".into(), NEWS.to_owned(), format!("foreign-{number}"));
         let body = Body::UserMessage(UserMessage { from, event, payload, request_id, to: Target::All, position: None });

@@ -1,5 +1,5 @@
-//! The messages of a node on their way into the store, and their positions on the way back. One batch at a time is on its way,
-//! which keeps the order when messages are appended again.
+//! The messages of a node on their way into the store and to other nodes, and their positions on the way back. What is kept and what
+//! is not is sent in one order. One batch at a time is on its way, which keeps the order when messages are appended again.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -34,11 +34,27 @@ struct QueuedAppend {
     is_repeated: bool,
 }
 
+/// A message that waits to be sent.
+enum Queued {
+    Append(QueuedAppend),
+    /// One that is not kept, with the id under which it is published.
+    Publish(ChannelKey, String, UserMessage),
+}
+
+/// Messages on their way into the store, without one between them that is not kept.
+struct Run {
+    /// The number of the request.
+    request: u64,
+    /// The time at which it was sent.
+    at: u64,
+    batch: Vec<QueuedAppend>,
+}
+
 #[derive(Default)]
-pub(super) struct AppendQueue {
-    waiting: VecDeque<QueuedAppend>,
-    /// The batch on its way, with the number of its request and the time at which it was sent.
-    sent: Option<(u64, u64, Vec<QueuedAppend>)>,
+pub(super) struct SendQueue {
+    waiting: VecDeque<Queued>,
+    /// The batch on its way.
+    sent: Vec<Run>,
     pause_until: u64,
 }
 
@@ -49,20 +65,27 @@ enum Outcome {
     Unknown,
 }
 
-impl AppendQueue {
+impl SendQueue {
     pub(super) fn deadline(&self, now: u64) -> Option<u64> {
-        match &self.sent {
-            Some((_, sent, _)) => Some(sent + PATIENCE),
-            None => (!self.waiting.is_empty()).then(|| self.pause_until.max(now)),
+        if let Some(run) = self.sent.first() {
+            return Some(run.at + PATIENCE);
         }
+        // What is not kept does not wait for a store that does not take messages.
+        let is_due = self.waiting.iter().any(|queued| matches!(queued, Queued::Publish(..)));
+        (!self.waiting.is_empty()).then_some(if is_due { now } else { self.pause_until.max(now) })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.sent.is_none()
+        self.waiting.is_empty() && self.sent.is_empty()
+    }
+
+    /// Puts messages back, ahead of all others.
+    fn give_back(&mut self, entries: Vec<QueuedAppend>) {
+        entries.into_iter().rev().for_each(|entry| self.waiting.push_front(Queued::Append(entry)));
     }
 
     fn drop_channel(&mut self, key: &ChannelKey) {
-        self.waiting.retain(|entry| entry.key != *key);
+        self.waiting.retain(|queued| !matches!(queued, Queued::Append(entry) if entry.key == *key));
     }
 }
 
@@ -78,7 +101,7 @@ impl World {
                 Outbound::Append(AppendedMessage { number, message }) => {
                     let node = self.histories().nodes.get_mut(&peer).expect("it has the channel");
                     let entry = QueuedAppend { key: key.clone(), serial, number, message, at: now, is_repeated: false };
-                    node.appends.waiting.push_back(entry);
+                    node.appends.waiting.push_back(Queued::Append(entry));
                     if self.gate.opens_barriers_early() {
                         self.change_history(peer, (key, Some(serial)), |open| {
                             let next = Position { offset: open.position().offset + 1, ..open.position() };
@@ -88,7 +111,13 @@ impl World {
                 }
                 Outbound::Message(message) => {
                     let id = format!("{}-{}", message.request_id, self.histories().ledger.len());
-                    self.publish_of(peer, key, &id, Body::UserMessage(message));
+                    match self.gate.overtakes_appends() {
+                        true => self.publish_of(peer, key, &id, Body::UserMessage(message)),
+                        false => {
+                            let node = self.histories().nodes.get_mut(&peer).expect("it has the channel");
+                            node.appends.waiting.push_back(Queued::Publish(key.clone(), id, message));
+                        }
+                    }
                 }
                 Outbound::Change(_) | Outbound::Moved(_) => {}
             }
@@ -116,28 +145,47 @@ impl World {
         self.publish_of(peer, key, &id, Body::Node(NodeEvent::HistoryRestarted));
     }
 
-    /// Appends the next messages of a node, if none are on their way.
-    pub(super) fn append_next(&mut self, peer: Peer) {
+    /// Sends the next messages of a node, if none are on their way.
+    pub(super) fn send_next(&mut self, peer: Peer) {
         let now = self.now;
+        self.fail_runs(peer, |run| now >= run.at + PATIENCE);
         let Some(node) = self.histories().nodes.get_mut(&peer) else { return };
-        if let Some((_, sent, _)) = &node.appends.sent {
-            if now >= sent + PATIENCE {
-                let (_, _, batch) = node.appends.sent.take().expect("looked at");
-                self.apply_outcome(peer, batch, Outcome::Unknown);
-            }
+        if !node.appends.sent.is_empty() {
             return;
         }
-        if node.appends.waiting.is_empty() || now < node.appends.pause_until {
-            return;
-        }
-        let most = node.appends.waiting.len().min(BATCH);
+        let is_paused = now < node.appends.pause_until;
+        let most = node.appends.waiting.len().min(if is_paused { usize::MAX } else { BATCH });
         let batch: Vec<_> = node.appends.waiting.drain(..most).collect();
+        let mut run = Vec::new();
+        for queued in batch {
+            match queued {
+                Queued::Append(entry) => run.push(entry),
+                Queued::Publish(key, id, message) => {
+                    if !is_paused {
+                        self.append_run(peer, std::mem::take(&mut run));
+                    }
+                    self.publish_of(peer, &key, &id, Body::UserMessage(message));
+                }
+            }
+        }
+        match is_paused {
+            true => self.histories().nodes.get_mut(&peer).expect("looked at").appends.give_back(run),
+            false => self.append_run(peer, run),
+        }
+    }
+
+    fn append_run(&mut self, peer: Peer, batch: Vec<QueuedAppend>) {
+        let now = self.now;
+        if batch.is_empty() {
+            return;
+        }
         if !self.redis.is_up(peer) {
             return self.apply_outcome(peer, batch, Outcome::NotSent);
         }
         let appends = batch.iter().map(|entry| self.append_of(peer, entry)).collect();
         let request = self.ask_store(peer, StoreRequest::Append(appends));
-        self.histories().nodes.get_mut(&peer).expect("looked at").appends.sent = Some((request, now, batch));
+        let node = self.histories().nodes.get_mut(&peer).expect("it sends");
+        node.appends.sent.push(Run { request, at: now, batch });
     }
 
     fn append_of(&mut self, peer: Peer, entry: &QueuedAppend) -> Append {
@@ -163,24 +211,29 @@ impl World {
         number
     }
 
-    /// Applies the positions of a batch. Returns `false` if this was not the request of the batch on its way.
+    /// Applies the positions of a run. Returns `false` if this was not the request of one on its way.
     pub(super) fn appended(&mut self, peer: Peer, number: u64, positions: &[Position]) -> bool {
         let Some(node) = self.histories().nodes.get_mut(&peer) else { return false };
-        if node.appends.sent.as_ref().is_none_or(|(sent, ..)| *sent != number) {
-            return false;
-        }
-        let (_, _, batch) = node.appends.sent.take().expect("looked at");
+        let Some(at) = node.appends.sent.iter().position(|run| run.request == number) else { return false };
+        let Run { batch, .. } = node.appends.sent.remove(at);
         self.apply_outcome(peer, batch, Outcome::At(positions.to_vec()));
         true
     }
 
     /// The connection to the store is lost: the outcome of what is on its way is unknown.
     pub(super) fn fail_requests(&mut self, peer: Peer) {
-        let Some(node) = self.histories().nodes.get_mut(&peer) else { return };
-        if let Some((_, _, batch)) = node.appends.sent.take() {
+        self.fail_runs(peer, |_| true);
+        self.fail_reads(peer, |_| true);
+    }
+
+    fn fail_runs(&mut self, peer: Peer, fails: impl Fn(&Run) -> bool) {
+        // Backwards: what is given back last is first again.
+        while let Some(node) = self.histories().nodes.get_mut(&peer)
+            && let Some(at) = node.appends.sent.iter().rposition(&fails)
+        {
+            let Run { batch, .. } = node.appends.sent.remove(at);
             self.apply_outcome(peer, batch, Outcome::Unknown);
         }
-        self.fail_reads(peer, |_| true);
     }
 
     fn apply_outcome(&mut self, peer: Peer, batch: Vec<QueuedAppend>, outcome: Outcome) {
@@ -213,7 +266,7 @@ impl World {
         if !again.is_empty() {
             node.appends.pause_until = now + PAUSE;
         }
-        again.into_iter().rev().for_each(|entry| node.appends.waiting.push_front(entry));
+        node.appends.give_back(again);
         late.dedup();
         for (key, serial) in late {
             self.detach(peer, &key, serial);

@@ -40,6 +40,8 @@ pub(super) struct OpenHistory {
     pub(super) done: u64,
     pub(super) reads: Vec<PendingRead>,
     pub(super) joins: Vec<WaitingJoin>,
+    /// True if its connections are yet to note that it has read the store.
+    pub(super) has_read: bool,
 }
 
 impl OpenHistory {
@@ -69,6 +71,7 @@ impl OpenHistory {
             done: 0,
             reads: Vec::new(),
             joins: Vec::new(),
+            has_read: false,
         }
     }
 
@@ -106,6 +109,9 @@ impl OpenHistory {
                 true => self.deliver_filtered(&batch, connections, now)?,
                 false => self.deliver_batch(&batch, connections, now),
             }
+        }
+        if std::mem::take(&mut self.has_read) {
+            self.recipients.iter().for_each(|(_, reception)| connections[reception.to].send(now, Frame::Read));
         }
         Ok(())
     }

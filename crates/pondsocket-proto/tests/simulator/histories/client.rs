@@ -92,12 +92,17 @@ struct Receipt<'a> {
     at: u64,
     /// True if nobody has a reason to be told of a gap.
     is_well: bool,
+    /// True if, moreover, subscribers receive the messages of a history in the order of their offsets.
+    is_ordered: bool,
 }
 
 impl Receipt<'_> {
     fn apply(self, frame: Frame) -> Result<(), Violation> {
         match frame {
-            Frame::Acknowledgement(position) => self.join(position),
+            Frame::Acknowledgement(position) => {
+                self.connection.acknowledged = Some(self.connection.sent_at(self.at));
+                self.join(position)
+            }
             Frame::Message { number, position } => self.message(number, position),
             Frame::Gap(next) => {
                 self.client.told(self.at, Some(next));
@@ -108,6 +113,10 @@ impl Receipt<'_> {
                 }
             }
             Frame::Ping(_) => Ok(()),
+            Frame::Read => {
+                self.connection.newest.clear();
+                Ok(())
+            }
         }
     }
 
@@ -159,6 +168,16 @@ impl Receipt<'_> {
         let is_aware = self.client.kind == ClientKind::Aware;
         if is_aware && sent.is_kept && !self.client.seen.insert(number) && !self.ledger.is_given_twice(number) {
             return Err(self.violation("H1", format!("receives message {number} twice, at {position:?}")));
+        }
+        if self.is_ordered
+            && let Some((peer, at)) = sent.by
+        {
+            let newest = self.connection.newest.entry(peer).or_default();
+            let (before, is_member) = (*newest, self.connection.acknowledged.is_some_and(|since| since <= at));
+            *newest = number.max(before);
+            if number < before && is_member {
+                return Err(self.violation("H9", format!("receives message {number} of {peer} behind {before}")));
+            }
         }
         let Some(position) = position else { return Ok(()) };
         self.ledger.check(position, number)?;
@@ -226,13 +245,14 @@ impl World {
 
     pub(super) fn client_receives(&mut self, number: usize) {
         let (now, is_well) = (self.now, self.plan.is_well());
+        let is_ordered = is_well && self.plan.ordered;
         let Histories { clients, connections, ledger, .. } = self.histories.as_mut().expect("there are histories");
         let client = &mut clients[number];
         let Some(over) = client.connection else { return };
         let connection = &mut connections[over];
         while let Some((at, frame)) = connection.receive(now) {
             self.trace.note(now, || format!("{} gets {frame:?} over {over}, sent to arrive at {at}", client.user));
-            let receipt = Receipt { number, client, over, connection, ledger, at, is_well };
+            let receipt = Receipt { number, client, over, connection, ledger, at, is_well, is_ordered };
             if let Err(Violation { rule, what }) = receipt.apply(frame) {
                 self.checker.violated(rule, what);
             }

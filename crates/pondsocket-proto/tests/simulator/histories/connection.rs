@@ -1,6 +1,6 @@
 //! A connection of a client: what is on its way, and what the server knows of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use pondsocket_proto::channel::{Progress, Proof, Recovery, Slot};
 use pondsocket_proto::cluster::ChannelKey;
@@ -24,6 +24,8 @@ pub(super) enum Frame {
     /// Messages are missing. The history goes on behind this position.
     Gap(Position),
     Ping(u32),
+    /// Not sent: a mark behind what the node has read from the store.
+    Read,
 }
 
 /// The result of a join, as the join handler learns it.
@@ -59,6 +61,10 @@ pub(super) struct Connection {
     pub(super) last: Option<Position>,
     /// The number of messages that have come again.
     pub(super) repeats: usize,
+    /// The time at which the join was acknowledged.
+    pub(super) acknowledged: Option<u64>,
+    /// By the node that has sent it, the last message that has come.
+    pub(super) newest: BTreeMap<Peer, usize>,
 }
 
 impl Connection {
@@ -77,6 +83,8 @@ impl Connection {
             pongs: VecDeque::new(),
             last: None,
             repeats: 0,
+            acknowledged: None,
+            newest: BTreeMap::new(),
         }
     }
 
@@ -119,6 +127,11 @@ impl Connection {
         if let Some(number) = ping {
             self.send(now, Frame::Ping(number));
         }
+    }
+
+    /// The time at which a frame was sent that has arrived at this time.
+    pub(super) fn sent_at(&self, arrived: u64) -> u64 {
+        arrived - self.delay
     }
 
     /// Takes the next frame that the client has received by now.

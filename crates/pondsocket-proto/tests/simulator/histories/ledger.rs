@@ -38,6 +38,8 @@ pub(super) struct Sent {
     pub(super) left_out: LeftOut,
     /// True if it is to have a position. Others may come again over another node.
     pub(super) is_kept: bool,
+    /// The node that has sent it, if it is one of ours, and the time.
+    pub(super) by: Option<(Peer, u64)>,
 }
 
 /// A node that gives positions without the store.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `store` | the histories in Redis |
 //! | `channel` | a channel on one node, and the delivery to its connections |
-//! | `appends`, `reads` | the messages of a node on their way into the store; what a node reads from it |
+//! | `appends`, `reads` | the messages of a node on their way into the store and to other nodes; what a node reads from it |
 //! | `connection`, `client` | what is on its way to a client; a client, and the rules for what it receives |
 //! | `ledger` | all messages, and the positions that they were given |
 //! | `actions` | actions of clients and servers |
@@ -23,6 +23,9 @@
 //!   and those from before its first join.
 //! * H8: in the end no message waits for its position, no node lacks messages, and all clients have the last one. Clients that have
 //!   missed what a node has sent without the store were told.
+//! * H9: the messages of one node come to each client in the order in which the node has sent them, kept or not. This is checked
+//!   without faults, and if all messages come to a node in the order of the store, as over a bus that has one. A read brings
+//!   kept messages ahead of what is still on its way, and so does the replay of a join.
 //!
 //! H6, the presence grace, is checked by `grace`. H7, that a session is resumed once, is a rule of the server above the core:
 //! `crates/pondsocket/tests` has its tests.
@@ -44,7 +47,7 @@ use pondsocket_proto::cluster::{Bus, ChannelKey};
 use pondsocket_proto::position::Epoch;
 use testkit::Rng;
 
-use appends::AppendQueue;
+use appends::SendQueue;
 use channel::OpenHistory;
 use client::HistoryClient;
 use connection::Connection;
@@ -77,7 +80,7 @@ pub(crate) struct Histories {
 /// The histories of one node.
 #[derive(Default)]
 struct HistoryNode {
-    appends: AppendQueue,
+    appends: SendQueue,
     open: BTreeMap<ChannelKey, OpenHistory>,
     /// The number of the last request to the store.
     requests: u64,
@@ -166,7 +169,7 @@ impl World {
         node.wakes_at = None;
         match run_state {
             Some(RunState::Running) => {
-                self.append_next(peer);
+                self.send_next(peer);
                 self.read_due(peer);
                 for key in self.histories().channels.clone() {
                     self.admit_joins(peer, &key);

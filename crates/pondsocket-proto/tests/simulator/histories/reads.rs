@@ -139,7 +139,7 @@ impl World {
         match answer {
             StoreAnswer::Appended(positions) => {
                 if self.appended(peer, number, positions) {
-                    self.append_next(peer);
+                    self.send_next(peer);
                 }
             }
             answer => self.answer_read(peer, number, answer),
@@ -196,6 +196,7 @@ impl World {
                 open.channel.load(stored, &|event| policy_of(event, unfiltered));
             }
             open.done = open.done.max(read.number);
+            open.has_read = true;
             if !is_of_then || open.channel.is_behind() {
                 open.plan_read(now + GRACE);
             }

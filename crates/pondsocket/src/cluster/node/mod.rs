@@ -1,19 +1,22 @@
 //! This server as a node among others: the sans-I/O core of the cluster, the bus, and the tasks between them.
 //!
 //! ```text
-//!  channels --(under their locks)--> core ----> publish queue --(sender task)--> bus
+//!  channels --(under their locks)--> core ----> outgoing queues --(sender task)--> bus and store
 //!     ^                               ^  |
 //!     |    views, messages, commands  |  |
 //!     +-------(node task)-------------+--+<---- events of the bus, renewals of the lease, deadlines
 //! ```
 //!
-//! Lock order: a channel, then the core, then the publish queue. The messages of the core are queued before its lock is
-//! released, so that they are published in the order of its inputs. Only the node task calls into channels, and it
-//! holds no lock then.
+//! Lock order: a channel, then the core, then the outgoing queues. The messages of the core are queued before its lock is
+//! released, so that they are published in the order of its inputs. What channels send is queued under their locks, so that
+//! it is sent in their order: messages for the bus, messages for its store, and changes of members, which go through the
+//! core. Only the node task calls into channels, and it holds no lock then.
 
+mod append_queue;
 mod clock;
 mod history;
 mod lease;
+mod outgoing;
 mod queue;
 mod sender;
 mod sessions;
@@ -46,7 +49,8 @@ pub(crate) use history::{HistoryHost, HistoryState, Instance};
 
 use clock::Clock;
 use history::SharedHistories;
-use queue::{PublishKind, PublishQueue, QueuedPublish};
+use outgoing::Outgoing;
+use queue::{PublishKind, QueuedPublish};
 use sessions::RecordQueue;
 use task::Tasks;
 
@@ -89,13 +93,14 @@ pub(crate) struct Node {
     bus: Arc<dyn Bus>,
     /// The identity until the table of leases has numbered this incarnation.
     provisional: NodeIdentity,
-    /// The final identity. Set while the publish queue is locked, so that each message is either queued before and
+    /// The final identity. Set while the outgoing queues are locked, so that each message is either queued before and
     /// signed anew, or queued afterwards with the final signature.
     confirmed: OnceLock<NodeIdentity>,
     topics: Topics,
     clock: Clock,
     core: Mutex<Core>,
-    queue: Mutex<PublishQueue>,
+    /// The messages for the bus, and for its store.
+    outgoing: Mutex<Outgoing>,
     /// Notified when a message is queued.
     queued: Notify,
     /// Inputs for the core that may lead to calls into channels: the node task handles them.
@@ -154,7 +159,7 @@ impl Node {
             core: Mutex::new(Core::new(settings, ids::fresh() as u64)),
             topics,
             clock,
-            queue: Mutex::default(),
+            outgoing: Mutex::default(),
             queued: Notify::new(),
             inputs: Mutex::default(),
             deferred: Mutex::default(),
@@ -275,7 +280,7 @@ impl Node {
 
     /// Returns `true` if the queue has room for a message to users of other nodes.
     pub(crate) fn has_room(&self) -> bool {
-        self.queue.lock().has_room(self.clock.now())
+        self.outgoing.lock().publishes.has_room(self.clock.now())
     }
 
     /// The time since the bus was lost; zero while it is up.
@@ -287,7 +292,7 @@ impl Node {
 
     /// The state of the bus, and the messages and bytes that wait for it.
     pub(crate) fn stats(&self) -> (BusStats, (usize, usize)) {
-        (self.bus.stats(), self.queue.lock().depth())
+        (self.bus.stats(), self.outgoing.lock().publishes.depth())
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -315,9 +320,9 @@ impl Node {
     /// not up before.
     fn confirm(&self, incarnation: u64) {
         let identity = NodeIdentity::new(NodeId { name: Arc::clone(self.name()), incarnation });
-        let mut queue = self.queue.lock();
-        queue.sign(|message| identity.sign(message));
-        // Under the lock of the queue: see `enqueue`. An error is impossible, because only the node task confirms,
+        let mut outgoing = self.outgoing.lock();
+        outgoing.publishes.sign(|message| identity.sign(message));
+        // Under the lock of the queues: see `enqueue`. An error is impossible, because only the node task confirms,
         // once.
         let _ = self.confirmed.set(identity);
     }
@@ -364,14 +369,14 @@ impl Node {
     /// Publishes a message for users of other nodes. Returns `false` if the queue is full.
     pub(crate) fn publish_message(&self, channel: ChannelKey, message: UserMessage) -> bool {
         let (topic, now) = (self.topics.channel(&channel), self.clock.now());
-        // Relaxed: the number only has to be unique. The order of messages is that of the publish queue.
+        // Relaxed: the number only has to be unique. The order of messages is that of the outgoing queues.
         let number = self.published.fetch_add(1, Ordering::Relaxed);
         let identity = self.identity();
         let mut data = Vec::with_capacity(USUAL_SIZE);
         if self.may_shorten() && short::write(&mut data, &identity.source, &format!("{number:x}"), &channel, &message) {
             let publish = Publish::new(topic, data);
-            let entry = QueuedPublish { publish, kind: PublishKind::Message, at: now, unsigned: None };
-            let taken = self.queue.lock().push(entry);
+            let entry = QueuedPublish { publish, kind: PublishKind::Message, at: now, unsigned: None, order: 0 };
+            let taken = self.outgoing.lock().publish(entry);
             // Also after a refusal: the sender task counts it, because a channel may be locked here.
             self.queued.notify_one();
             return taken;
@@ -415,7 +420,7 @@ impl Node {
     fn enqueue(&self, topic: Topic, mut message: Envelope, kind: PublishKind, now: u64) -> bool {
         // Encoded before the lock, which all publishers share.
         let mut publish = Publish::new(topic, encode(&message));
-        let mut queue = self.queue.lock();
+        let mut outgoing = self.outgoing.lock();
         let unsigned = match self.confirmed.get() {
             None => Some(Box::new(message)),
             Some(identity) => {
@@ -427,7 +432,7 @@ impl Node {
                 None
             }
         };
-        queue.push(QueuedPublish { publish, kind, at: now, unsigned })
+        outgoing.publish(QueuedPublish { publish, kind, at: now, unsigned, order: 0 })
     }
 }
 
@@ -494,20 +499,25 @@ impl ChannelReplication {
     fn key(&self, channel: &ChannelName) -> ChannelKey {
         ChannelKey { endpoint: Arc::clone(&self.endpoint), channel: channel.clone() }
     }
+
+    fn open(&self, channel: &ChannelName, instance: u64, grace: u64, in_order: bool) {
+        self.node.handle_now([Input::Opened { channel: self.key(channel), instance, grace, in_order }]);
+    }
 }
 
 impl Replication for ChannelReplication {
     fn opened(&self, channel: &ChannelName, instance: u64, grace: u64) {
         // A server may be created outside of a runtime. Its first channel is opened within one.
         self.node.start();
-        self.node.handle_now([Input::Opened { channel: self.key(channel), instance, grace }]);
+        self.open(channel, instance, grace, false);
     }
 
     fn open_history(&self, channel: &ChannelName, instance: u64, grace: u64, rules: &Arc<HistoryRules>) -> bool {
         let shares = self.node.shares_histories();
         if shares {
             // It is open for other nodes from now on, so that its topic stays subscribed.
-            self.opened(channel, instance, grace);
+            self.node.start();
+            self.open(channel, instance, grace, true);
             self.node.open_history(self.key(channel), instance, rules);
         }
         shares

@@ -14,8 +14,8 @@ const MAX_AGE: u64 = 2000;
 
 /// The most messages and bytes of one batch. Larger ones cost hardly less for each message, and delay the first
 /// outcome.
-const BATCH_MESSAGES: usize = 128;
-const BATCH_BYTES: usize = 64 * 1024;
+pub(super) const BATCH_MESSAGES: usize = 128;
+pub(super) const BATCH_BYTES: usize = 64 * 1024;
 
 /// The kind of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,10 +36,12 @@ pub(super) struct QueuedPublish {
     pub(super) at: u64,
     /// The message itself, until the incarnation of the node has its number: then it is signed anew.
     pub(super) unsigned: Option<Box<Envelope>>,
+    /// Its place among all that this node sends.
+    pub(super) order: u64,
 }
 
 impl QueuedPublish {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.publish.topic.as_str().len() + self.publish.data.len()
     }
 }
@@ -112,12 +114,23 @@ impl PublishQueue {
         self.expire(now);
         let (mut batch, mut bytes) = (Vec::with_capacity(self.entries.len().min(BATCH_MESSAGES)), 0);
         while self.is_up && batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
-            let Some(entry) = self.entries.pop_front() else { break };
+            let Some(entry) = self.pop() else { break };
             bytes += entry.bytes();
             batch.push(entry);
         }
-        self.bytes -= bytes;
         batch
+    }
+
+    /// The place of the first message; `None` if there is none, or the bus is down.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.entries.front().filter(|_| self.is_up).map(|entry| entry.order)
+    }
+
+    /// Takes the first message.
+    pub(super) fn pop(&mut self) -> Option<QueuedPublish> {
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.bytes();
+        Some(entry)
     }
 
     /// Returns messages that were certainly not sent. Those for users wait again, ahead of all others.
@@ -140,7 +153,8 @@ impl PublishQueue {
         (self.entries.len(), self.bytes)
     }
 
-    fn expire(&mut self, now: u64) {
+    /// Drops what has waited for too long.
+    pub(super) fn expire(&mut self, now: u64) {
         while !self.is_up && self.entries.front().is_some_and(|entry| entry.at + MAX_AGE < now) {
             let gone = self.entries.pop_front().expect("the loop condition has found it");
             self.bytes -= gone.bytes();
@@ -154,7 +168,7 @@ mod tests {
     use super::*;
 
     fn entry(kind: PublishKind, data: &str, at: u64) -> QueuedPublish {
-        QueuedPublish { publish: Publish::new("t", data.to_owned()), kind, at, unsigned: None }
+        QueuedPublish { publish: Publish::new("t", data.to_owned()), kind, at, unsigned: None, order: 0 }
     }
 
     fn message(data: &str, at: u64) -> QueuedPublish {

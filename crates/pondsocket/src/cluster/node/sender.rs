@@ -1,46 +1,200 @@
+//! The sender task: it gives what waits to the bus and to its store of histories, one batch after the other.
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Node;
+use super::append_queue::QueuedAppend;
+use super::outgoing::Run;
 use super::queue::QueuedPublish;
-use crate::cluster::{BusErrorKind, Outcome};
+use crate::cluster::{Appended, BoxFuture, BusErrorKind, HistoryStore, Outcome, Publish};
 use crate::metrics::{BusDrop, ClusterEvent};
 
 /// The pause before messages are sent again. A bus that has lost its connection may refuse them at once, before the node knows:
 /// without a pause this task would never yield.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Publishes the queue, one batch after the other, for ever. While one batch is under way the next one grows, so that
-/// the cost of each message falls with the load. One batch at a time also keeps the order when messages are queued
-/// again.
+/// The pause before messages are appended again.
+const APPEND_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest time for which the bus waits for the store, or the store for the bus. A healthy one answers far sooner, and the bus
+/// carries what keeps this node alive for others.
+const HOLD: Duration = Duration::from_millis(500);
+
+/// Sends what waits, for ever. While one batch is under way the next one grows, so that the cost of each message falls with the
+/// load. One batch at a time also keeps the order when messages are queued again.
 pub(super) async fn run(node: Arc<Node>) {
+    match node.bus.history() {
+        None => publish_all(&node).await,
+        Some(store) => Sender::new(&node, store).run().await,
+    }
+}
+
+/// Publishes the messages of a node whose bus has no store.
+async fn publish_all(node: &Node) {
     loop {
         let (batch, dropped) = {
-            let mut queue = node.queue.lock();
-            (queue.take(node.clock.now()), queue.take_dropped())
+            let publishes = &mut node.outgoing.lock().publishes;
+            (publishes.take(node.clock.now()), publishes.take_dropped())
         };
         // Counted here and not where they are dropped, because that is under the lock of the queue, or of a channel.
-        count_dropped(&node, [(BusDrop::Expired, dropped.expired), (BusDrop::Full, dropped.full)]);
+        count_dropped(node, [(BusDrop::Expired, dropped.expired), (BusDrop::Full, dropped.full)]);
         if batch.is_empty() {
             node.queued.notified().await;
             continue;
         }
-        let outcomes = node.bus.publish(batch.iter().map(|entry| entry.publish.clone()).collect()).await;
-        if apply_outcomes(&node, batch, outcomes) {
+        let outcomes = node.bus.publish(publishes_of(&batch)).await;
+        if apply_outcomes(node, batch.into_iter().zip(outcomes)) {
             sleep(PAUSE).await;
         }
     }
 }
 
+/// Sends messages to the bus and to its store in one order: a batch is given to both, each run in its turn, before the outcome of
+/// any is awaited.
+///
+/// That order ends while one of the two does not take messages. The other one is then not held up: what it gets overtakes what
+/// has to be sent again.
+struct Sender<'a> {
+    node: &'a Node,
+    store: &'a dyn HistoryStore,
+    publishing: Option<UnderWay<'a, QueuedPublish, Outcome>>,
+    appending: Option<UnderWay<'a, QueuedAppend, Appended>>,
+    /// The times until which nothing is published, and nothing appended, because some messages are to be sent again.
+    publishes_from: Instant,
+    appends_from: Instant,
+    /// `true` if the store has not taken all messages of the last batch.
+    refuses: bool,
+}
+
+/// Runs of messages of one kind, and their outcomes on the way.
+struct UnderWay<'a, E, O> {
+    runs: Vec<Vec<E>>,
+    outcomes: BoxFuture<'a, Vec<Vec<O>>>,
+    /// The time from which the other kind does not wait for them any more.
+    held_until: Instant,
+}
+
+impl<'a, E, O: Send + 'a> UnderWay<'a, E, O> {
+    fn new(sent: Vec<(Vec<E>, BoxFuture<'a, Vec<O>>)>) -> Option<UnderWay<'a, E, O>> {
+        if sent.is_empty() {
+            return None;
+        }
+        let (runs, futures): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+        let outcomes = Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(futures.len());
+            for future in futures {
+                outcomes.push(future.await);
+            }
+            outcomes
+        });
+        Some(UnderWay { runs, outcomes, held_until: Instant::now() + HOLD })
+    }
+}
+
+/// The runs that are under way with their outcomes, if any are.
+async fn outcomes<E, O>(under_way: &mut Option<UnderWay<'_, E, O>>) -> Vec<(Vec<E>, Vec<O>)> {
+    let Some(sent) = under_way else { return std::future::pending().await };
+    let outcomes = sent.outcomes.as_mut().await;
+    let runs = std::mem::take(&mut sent.runs);
+    *under_way = None;
+    runs.into_iter().zip(outcomes).collect()
+}
+
+impl<'a> Sender<'a> {
+    fn new(node: &'a Node, store: &'a dyn HistoryStore) -> Sender<'a> {
+        let now = Instant::now();
+        let (publishing, appending) = (None, None);
+        Sender { node, store, publishing, appending, publishes_from: now, appends_from: now, refuses: false }
+    }
+
+    async fn run(mut self) {
+        loop {
+            let wakes_at = self.send(Instant::now());
+            tokio::select! {
+                biased;
+                // First, because a bus may answer at once for as long as there is something to publish.
+                runs = outcomes(&mut self.appending) => {
+                    self.refuses = self.node.apply_appended(runs);
+                    if self.refuses {
+                        self.appends_from = Instant::now() + APPEND_PAUSE;
+                    }
+                }
+                runs = outcomes(&mut self.publishing) => {
+                    if apply_outcomes(self.node, runs.into_iter().flat_map(|(run, outcomes)| run.into_iter().zip(outcomes))) {
+                        self.publishes_from = Instant::now() + PAUSE;
+                    }
+                }
+                () = self.node.queued.notified(), if self.publishing.is_none() || self.appending.is_none() => {}
+                () = sleep_until(wakes_at.unwrap_or_else(Instant::now)), if wakes_at.is_some() => {}
+            }
+        }
+    }
+
+    /// Sends what can be sent. Returns the time at which more can be, if nothing happens before.
+    fn send(&mut self, now: Instant) -> Option<Instant> {
+        let [publishes_held, appends_held] = self.held(now);
+        let may_publish = self.publishing.is_none() && self.publishes_from <= now && appends_held.is_none();
+        let may_append = self.appending.is_none() && self.appends_from <= now && publishes_held.is_none();
+        let (runs, dropped) = {
+            let mut outgoing = self.node.outgoing.lock();
+            let runs = match (may_publish, may_append) {
+                (true, true) => outgoing.take(self.node.clock.now()),
+                (true, false) => outgoing.take_publishes(self.node.clock.now()),
+                (false, true) => outgoing.take_appends(),
+                (false, false) => Vec::new(),
+            };
+            (runs, outgoing.publishes.take_dropped())
+        };
+        count_dropped(self.node, [(BusDrop::Expired, dropped.expired), (BusDrop::Full, dropped.full)]);
+        self.begin(runs);
+        let pauses = [self.publishes_from, self.appends_from].into_iter().filter(|from| *from > now);
+        pauses.chain(self.held(now).into_iter().flatten()).min()
+    }
+
+    /// The times until which what is published, and what is appended, holds up the other kind. It does not if the store does not
+    /// take messages, or if one of the two has not answered for too long.
+    fn held(&self, now: Instant) -> [Option<Instant>; 2] {
+        let publishing = self.publishing.as_ref().map(|sent| sent.held_until);
+        let held = [publishing, self.appending.as_ref().map(|sent| sent.held_until)];
+        let is_apart = self.refuses || held.iter().flatten().any(|until| *until <= now);
+        held.map(|until| until.filter(|_| !is_apart))
+    }
+
+    /// Gives runs to the bus and to the store, in their order. None of the calls waits.
+    fn begin(&mut self, runs: Vec<Run>) {
+        let (mut published, mut appended) = (Vec::new(), Vec::new());
+        for run in runs {
+            match run {
+                Run::Publish(batch) => {
+                    let outcomes = self.node.bus.publish(publishes_of(&batch));
+                    published.push((batch, outcomes));
+                }
+                Run::Append(mut batch) => {
+                    let outcomes = self.node.append_batch(self.store, &mut batch);
+                    appended.push((batch, outcomes));
+                }
+            }
+        }
+        // What is under way of the other kind stays.
+        self.publishing = UnderWay::new(published).or(self.publishing.take());
+        self.appending = UnderWay::new(appended).or(self.appending.take());
+    }
+}
+
+fn publishes_of(batch: &[QueuedPublish]) -> Vec<Publish> {
+    batch.iter().map(|entry| entry.publish.clone()).collect()
+}
+
 /// Applies the outcomes of a batch. A message that was certainly not sent, and may be sent soon, is queued again. A
 /// message that may have been sent is not sent twice: clients would receive it twice. Returns `true` if messages were queued
 /// again.
-fn apply_outcomes(node: &Node, batch: Vec<QueuedPublish>, outcomes: Vec<Outcome>) -> bool {
+fn apply_outcomes(node: &Node, outcomes: impl Iterator<Item = (QueuedPublish, Outcome)>) -> bool {
     let mut again = Vec::new();
     let (mut unknown, mut refused) = (0, 0);
-    for (entry, outcome) in batch.into_iter().zip(outcomes) {
+    for (entry, outcome) in outcomes {
         match outcome {
             Outcome::Sent { .. } => {}
             Outcome::Unknown(error) => {
@@ -57,7 +211,7 @@ fn apply_outcomes(node: &Node, batch: Vec<QueuedPublish>, outcomes: Vec<Outcome>
     }
     let has_again = !again.is_empty();
     if has_again {
-        node.queue.lock().give_back(again);
+        node.outgoing.lock().publishes.give_back(again);
     }
     count_dropped(node, [(BusDrop::Unknown, unknown), (BusDrop::Refused, refused)]);
     has_again

@@ -40,7 +40,6 @@ impl Tasks {
             runtime.spawn(lease::run(Arc::clone(node))),
         ];
         if node.shares_histories() {
-            others.push(runtime.spawn(history::run_appends(Arc::clone(node))));
             others.push(runtime.spawn(history::run_reads(Arc::clone(node))));
             others.push(runtime.spawn(sessions::run(Arc::clone(node))));
         }
@@ -63,7 +62,9 @@ impl Tasks {
             node.stopped().await;
             // The `Bye` is in the queue. While the bus is down it cannot be sent, and the lease would expire in any
             // case.
-            while node.is_up() && (node.queue.lock().depth().0 > 0 || node.has_appends() || node.has_records()) {
+            while node.is_up()
+                && (node.outgoing.lock().publishes.depth().0 > 0 || node.has_appends() || node.has_records())
+            {
                 sleep(Duration::from_millis(5)).await;
             }
             lease::release(node).await;
@@ -209,7 +210,7 @@ impl Node {
             *down_since = if is_up { None } else { Some(down_since.unwrap_or(now)) };
             was_up != is_up
         };
-        self.queue.lock().set_up(is_up);
+        self.outgoing.lock().publishes.set_up(is_up);
         self.queued.notify_one();
         // The lease may have expired while the bus was down.
         if has_changed && is_up {

@@ -1,14 +1,15 @@
 //! The histories that this node shares with others, in the store of the bus.
 //!
 //! ```text
-//!  channel --(barrier in its queue)--> append queue --(append task)--> store --(its topic)--> other nodes
+//!  channel --(barrier in its queue)--> append queue --(sender task)--> store --(its topic)--> other nodes
 //!     ^                                                  |               |
 //!     |         position                                 |               | read: when a channel opens, when its topic is
 //!     +--------------------------------------------------+               | subscribed again, after a gap, and when a message
 //!     +-----------------(read task)--------------------------------------+ comes without those ahead of it
 //! ```
 //!
-//! The store gives one order to the messages of all nodes. A message of this node waits in its channel until the store has
+//! The store gives one order to the messages of all nodes. The append queue and the publish queue are sent in one order, too, so that
+//! what is kept stays in its place among all that this node sends. A message of this node waits in its channel until the store has
 //! answered. While the store does not answer, the channel goes on by itself after a while, in an epoch of its own, and begins
 //! the history of all nodes anew when the store is back: then every client that resumes across that time is told.
 
@@ -24,6 +25,7 @@ use pondsocket_proto::cluster::ChannelKey;
 use tokio::sync::Notify;
 
 use super::Node;
+use super::append_queue::QueuedAppend;
 use crate::engine::sync::Mutex;
 use crate::engine::{changes, ids};
 use crate::metrics::ClusterEvent;
@@ -31,15 +33,11 @@ use crate::metrics::ClusterEvent;
 use host::PATIENCE;
 pub(crate) use host::{HistoryHost, HistoryState, Instance};
 
-pub(super) use append::run as run_appends;
 pub(super) use read::run as run_reads;
 
 /// The shared histories of a node. Locks are held for a moment only, and never two of them.
 #[derive(Debug, Default)]
 pub(super) struct SharedHistories {
-    appends: Mutex<append::AppendQueue>,
-    /// Notified when a message is to be appended.
-    appended: Notify,
     open: Mutex<read::OpenHistories>,
     /// Notified when a read is due earlier than the task knows.
     read_due: Notify,
@@ -74,18 +72,19 @@ impl Node {
 
     /// Queues a message of a channel for the store. The channel waits for its position.
     pub(super) fn append(&self, key: ChannelKey, serial: u64, message: AppendedMessage) {
-        self.histories.appends.lock().push(key, serial, message, self.clock.now());
-        self.histories.appended.notify_one();
+        let entry = QueuedAppend::new(key, serial, message, self.clock.now());
+        self.outgoing.lock().append(entry);
+        self.queued.notify_one();
     }
 
     /// Returns `true` if a further message may be appended.
     pub(crate) fn has_room_to_append(&self) -> bool {
-        self.histories.appends.lock().has_room()
+        self.outgoing.lock().appends.has_room()
     }
 
     /// Returns `true` if messages wait for the store.
     pub(super) fn has_appends(&self) -> bool {
-        !self.histories.appends.lock().is_empty()
+        !self.outgoing.lock().appends.is_empty()
     }
 
     /// Waits until histories are read, for as long as `is_loading` is true.
@@ -106,7 +105,7 @@ impl Node {
             channel = key.channel.as_str(),
             "the store of histories does not answer: the channel goes on without it"
         );
-        self.histories.appends.lock().drop_channel(key);
+        self.outgoing.lock().appends.drop_channel(key);
         if let Some(host) = self.host(&key.endpoint) {
             host.detach(of, ids::fresh_epoch());
         }

@@ -259,7 +259,7 @@ impl Node {
             None => Ok(StoredHistory::default()),
         };
         if read.is_err() {
-            self.histories.appends.lock().drop_channel(key);
+            self.outgoing.lock().appends.drop_channel(key);
             host.detach(of, ids::fresh_epoch());
         }
         read
