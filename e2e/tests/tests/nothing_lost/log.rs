@@ -318,6 +318,7 @@ impl State {
         self.is_joining = false;
         let again = std::mem::take(&mut self.again);
         let doubt = self.doubt.take();
+        let was_doubtful = doubt.is_some();
         match recovery {
             Recovery::Resumed { may_repeat } if again > *may_repeat => {
                 self.tally.repeats += again - may_repeat;
@@ -339,7 +340,7 @@ impl State {
         match recovery {
             Recovery::Resumed { .. } => {}
             // What has come since is behind the gap.
-            _ if doubt.is_some() => self.tally.is_owed_notice = false,
+            _ if was_doubtful => self.tally.is_owed_notice = false,
             _ => self.begin_anew(),
         }
         Ok(())
