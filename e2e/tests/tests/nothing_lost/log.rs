@@ -12,7 +12,7 @@ use crate::tally::Tally;
 const CONTEXT: usize = 10;
 
 /// The longest time for which messages may come until the join handler has replied, also on a machine that is busy.
-const UNTIL_REPLY: Duration = Duration::from_secs(10);
+const UNTIL_REPLY: Duration = Duration::from_secs(30);
 
 /// The most messages in an epoch. A larger offset is nonsense.
 const MOST: u64 = 100_000_000;
