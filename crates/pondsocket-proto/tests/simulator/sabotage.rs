@@ -62,7 +62,7 @@ pub(crate) enum Sabotage {
     Outages,
     /// Everything that was sent to a client counts as received.
     Proofs,
-    /// What is not kept is sent at once, and not behind kept messages that wait for the store.
+    /// Messages that are not kept are sent at once, and not behind kept messages that wait for the store.
     Overtaking,
 }
 

@@ -65,7 +65,7 @@ async fn meet(peer: &mut Peer, other: &str) {
     }
 }
 
-/// What the client has received of one sender until `count` of it have come: its numbers.
+/// The numbers of the next `count` messages and changes of presence of one sender that the client receives.
 async fn numbers(peer: &mut Peer, sender: &str, count: u64) -> Vec<u64> {
     let mut numbers = Vec::new();
     while numbers.len() < count as usize {

@@ -281,7 +281,7 @@ impl Log {
                 state.is_joining = state.may_go_back;
                 state.joins_since = None;
                 state.has_lagged = false;
-                state.tally.undecided += u64::from(state.doubt.take().is_some());
+                state.drop_doubt();
                 state.again_from = None;
                 state.again = 0;
             }
@@ -290,7 +290,7 @@ impl Log {
                 state.has_lagged = true;
                 // The reply of the join handler may be one of them.
                 state.is_joining = false;
-                state.tally.undecided += u64::from(state.doubt.take().is_some());
+                state.drop_doubt();
                 state.begin_anew();
             }
             Entry::Presence { who, .. } if who == self.name => {}
@@ -344,6 +344,11 @@ impl State {
             _ => self.begin_anew(),
         }
         Ok(())
+    }
+
+    /// Counts a doubt that nothing can decide any more.
+    fn drop_doubt(&mut self) {
+        self.tally.undecided += u64::from(self.doubt.take().is_some());
     }
 
     fn gap(&mut self) {

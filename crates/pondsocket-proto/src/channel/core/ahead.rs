@@ -1,4 +1,4 @@
-//! What other nodes send into a channel with a shared history without a position: messages that are not kept, and presence.
+//! Messages of other nodes that are not kept, and presence of their users, in a channel with a shared history: neither has a position.
 //!
 //! ```text
 //!  of other nodes:  K5  K6     K8  u  p        u and p have come behind K8, so they wait with it until K7 has come
@@ -251,7 +251,7 @@ mod tests {
             self.channel.apply_remote(vec![RemoteChange::Shown(UserId::new(user).expect("valid"), shown)]);
         }
 
-        /// What the store has up to a position: these messages.
+        /// Reads from the store these messages, the last of which has this position.
         fn read(&mut self, position: Position, events: &[&str]) {
             let stored = (position.offset + 1 - events.len() as u64..).zip(events).map(|(offset, event)| {
                 let message = Some(message(event, &Target::All));
@@ -261,7 +261,7 @@ mod tests {
             self.channel.load(stored, &|_| BROADCAST);
         }
 
-        /// What the connections have received, one after the other, without the lists.
+        /// The messages that the connections have received, one after the other, without the lists.
         fn received(&mut self) -> Vec<String> {
             let lists = self.received_lists();
             lists.into_iter().map(|message| message.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ")).collect()

@@ -58,7 +58,7 @@ impl Unkept {
     }
 }
 
-/// What other nodes have sent behind messages whose turn has not come, in the order in which it has come.
+/// The messages and the presence that other nodes have sent behind kept messages whose turn has not come, in the order of arrival.
 #[derive(Debug, Default)]
 pub(in crate::channel) struct Followers {
     /// Each with the position that it waits for. These never descend, because each is the highest that has come.

@@ -18,7 +18,7 @@ const MOST_EARLY: usize = 1024;
 pub(in crate::channel) struct SharedOrder {
     pub(in crate::channel) stage: SharedStage,
     early: BTreeMap<(Epoch, u64), EarlyMessage>,
-    /// What came behind early messages of other nodes.
+    /// The messages without a position, and the presence, that came behind early messages of other nodes.
     pub(in crate::channel) followers: Followers,
     /// `true` if a message did not fit.
     has_dropped: bool,

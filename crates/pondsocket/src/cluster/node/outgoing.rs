@@ -18,7 +18,7 @@ pub(super) enum Run {
     Append(Vec<QueuedAppend>),
 }
 
-/// The room in a batch.
+/// The messages and bytes that a batch has already.
 #[derive(Default)]
 struct Taken {
     publishes: usize,
