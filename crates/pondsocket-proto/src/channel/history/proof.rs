@@ -1,5 +1,7 @@
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use crate::position::{Epoch, Position};
 
 /// The most pings without an answer.
@@ -11,7 +13,8 @@ const OUTSTANDING: usize = 4;
 /// answer to a ping proves that all messages ahead of the ping have arrived. Positions are those of histories, by epoch.
 #[derive(Debug, Default)]
 pub struct Proof {
-    channels: Vec<Watched>,
+    /// The first one is inline, because each delivery looks at it.
+    channels: SmallVec<[Watched; 1]>,
     /// The pings without an answer, each with the positions that it proves.
     pings: VecDeque<(u32, Vec<Position>)>,
     /// The number of the last ping.
@@ -29,8 +32,8 @@ pub struct Proof {
 #[derive(Debug)]
 struct Watched {
     progress: Progress,
-    /// The progress ahead of a gap, until the notice of the gap has arrived for certain.
-    ahead_of_gap: Option<Progress>,
+    /// The progress ahead of a gap, until the notice of the gap has arrived for certain. Boxed, because gaps are rare.
+    ahead_of_gap: Option<Box<Progress>>,
 }
 
 /// The progress of a connection in one history.
@@ -57,7 +60,7 @@ impl Proof {
     /// history `watched`. The notice may be lost as any message may. Until it has arrived for certain the progress stays that
     /// ahead of the gap, so that the next join of the client meets the gap again.
     pub fn skip(&mut self, watched: Option<Epoch>, next: Position) {
-        let ahead_of_gap = watched.and_then(|watched| self.progress(watched));
+        let ahead_of_gap = watched.and_then(|watched| self.progress(watched)).map(Box::new);
         watched.into_iter().for_each(|watched| self.forget(watched));
         self.watch(next);
         if let Some(last) = self.channels.last_mut() {
@@ -166,7 +169,7 @@ impl Proof {
     /// The progress in a history; that in the one before, as long as the client may not know that this one has begun.
     pub fn progress(&self, epoch: Epoch) -> Option<Progress> {
         let watched = self.channels.iter().find(|watched| watched.progress.epoch == epoch)?;
-        Some(watched.ahead_of_gap.unwrap_or(watched.progress))
+        Some(watched.ahead_of_gap.as_deref().copied().unwrap_or(watched.progress))
     }
 
     fn watched_mut(&mut self, epoch: Epoch) -> Option<&mut Watched> {

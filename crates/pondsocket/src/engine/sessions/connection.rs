@@ -270,13 +270,13 @@ impl ConnectionSession {
     /// The connection has left its channels. `channels` are the positions there; `None` if the client has ended the session.
     pub(crate) fn leave(&self, id: ConnectionId, user: &UserId, channels: Option<Vec<(ChannelName, Progress)>>) {
         let unused = self.ticket.lock().take();
-        let ticket = channels.map(|mut channels| {
+        let ticket = channels.map(|channels| {
             // Channels that it has not joined again keep their positions.
-            channels.extend(unused.into_iter().flat_map(|ticket| ticket.channels));
-            channels.truncate(MOST_CHANNELS);
-            // Tickets are kept for a while, and most are of one channel.
-            channels.shrink_to_fit();
-            Ticket { version: self.version, user: user.clone(), channels, answers: self.answers.get().cloned() }
+            let unused = unused.map(|ticket| ticket.channels).unwrap_or_default();
+            // With no more room than is needed: tickets are kept for a while, and most are of one channel.
+            let mut all = Vec::with_capacity((channels.len() + unused.len()).min(MOST_CHANNELS));
+            all.extend(channels.into_iter().chain(unused).take(MOST_CHANNELS));
+            Ticket { version: self.version, user: user.clone(), channels: all, answers: self.answers.get().cloned() }
         });
         self.sessions.end(self.key, self.version, id, ticket);
         // Release: a task that sees the flag finds the ticket.
