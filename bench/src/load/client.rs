@@ -38,6 +38,8 @@ pub(crate) struct Client {
     joined: usize,
     /// It never reads once it has joined.
     pub(super) stalled: bool,
+    /// It sends a pong behind its next message.
+    pub(super) owes_pong: bool,
     /// The body of an event stream.
     body: Option<Box<Body>>,
     /// The id of an event stream, for the requests of its client.
@@ -100,6 +102,7 @@ impl Client {
             eager,
             joined: 0,
             stalled,
+            owes_pong: false,
             body: None,
             stream_id: None,
             bytes: 0,
@@ -253,6 +256,9 @@ impl Client {
         let (mut welcome, mut told_of_gap, mut is_new) = (false, self.told_of_gap, self.is_new);
         self.dialect.parse(text, |heard| match heard {
             ServerMessage::Message(publisher, n) => {
+                if std::mem::take(&mut self.owes_pong) {
+                    self.unsent.extend_from_slice(&wire::pong(b""));
+                }
                 self.deliveries.note(publisher, n);
                 recorder.delivered(publisher, n, now);
             }

@@ -156,6 +156,11 @@ impl ClientPool {
         Ok(())
     }
 
+    /// Lets each client send a pong that no ping asks for (RFC 6455 section 5.5.3) behind its next message.
+    pub(crate) fn speak(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.owes_pong = true);
+    }
+
     /// All clients.
     pub(crate) fn clients(&self) -> &[Client] {
         &self.clients

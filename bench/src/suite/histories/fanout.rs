@@ -18,7 +18,10 @@ const WINDOW: u64 = 4;
 /// The shortest turn of a server. Clients with sessions are pinged once a second: a shorter turn would have more pings.
 const TURN: Duration = Duration::from_secs(2);
 
-/// The load ahead of a turn. Clients with sessions are due for a ping since their last turn, which they get there.
+/// The load ahead of a turn. Clients with sessions are due for a ping since their last turn, which they get there. The others send a
+/// frame there, too: Linux delays the acknowledgements of a host that has answered, until it is silent for 40 ms, and then they cost the
+/// sender more. Clients that answer only the pings that keep a connection alive differ in nothing else, because a busy channel has no
+/// such silence.
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// A server with its clients.
@@ -73,6 +76,7 @@ impl Run<'_> {
 impl Side {
     /// Applies the load for this long, after a warm-up.
     fn turn(&mut self, lasting: Duration, every: Option<Duration>) -> Result<()> {
+        self.driver.pool.speak();
         self.load(every, WARM_UP)?;
         let (received, before, start) = (self.driver.pool.received(), self.server.cpu()?, Instant::now());
         self.load(every, lasting)?;
