@@ -68,6 +68,13 @@ impl<'a> Directory<'a> {
         others.chain(self.interop.users(key)).chain(self.orphans.users(key)).cloned().collect()
     }
 
+    /// The users of a node in a channel, also of one that has died.
+    pub(super) fn users_of(&self, key: &ChannelKey, node: &str) -> BTreeSet<UserId> {
+        let records = self.channels.get(key).into_iter().flat_map(ReplicatedChannel::records);
+        let of_node = records.filter(|(name, _)| &***name == node);
+        of_node.flat_map(|(_, record)| record.iter().map(|(user, _)| user.clone())).collect()
+    }
+
     /// Returns whether a live node has a user: this one, another one, or a foreign one.
     pub(super) fn is_present(&self, key: &ChannelKey, user: &UserId) -> bool {
         self.channels.is_local(key, user) || !self.holders(key, user).is_empty()

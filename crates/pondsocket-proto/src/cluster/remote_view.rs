@@ -2,8 +2,12 @@
 //!
 //! Changes within a short time are shown together. In a channel that keeps the order of what each node sends, a message of another node
 //! ends that time, so that the changes that its node has made before are shown ahead of it.
+//!
+//! When a node with many users dies, all its channels change at once. They are shown in portions, with pauses in which the messages of
+//! others pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::context::Context;
 use super::directory::Directory;
@@ -13,12 +17,23 @@ use super::{ChannelKey, NodeOutput, Topic};
 use crate::id::UserId;
 use crate::model::{RemoteChange, RemoteMember};
 
+/// The users after which the other channels that are due wait for the next portion. A channel is not divided: its members would get a
+/// list for each part.
+const PORTION: usize = 256;
+
+/// The time from one portion to the next, in milliseconds.
+const PAUSE: u64 = 4;
+
 /// The users of other nodes that each open channel shows.
 #[derive(Debug, Default)]
 pub(super) struct RemoteView {
     channels: BTreeMap<ChannelKey, ShownUsers>,
     /// The topics of the channels in which changes are to be shown ahead of the next message.
     owed: BTreeSet<Topic>,
+    /// The channels that are due, and wait for their portion.
+    waiting: VecDeque<ChannelKey>,
+    /// The time of the last portion, and the users that it has looked at.
+    portion: (u64, usize),
 }
 
 #[derive(Debug)]
@@ -83,16 +98,48 @@ impl RemoteView {
         }
     }
 
-    /// Emits the changes since the last refresh.
-    pub(super) fn refresh(&mut self, cx: &mut Context, directory: &Directory<'_>, key: ChannelKey) {
+    /// Notes that all users of a node may have changed, because it has died.
+    pub(super) fn touch_node(&mut self, cx: &mut Context, key: &ChannelKey, node: &Arc<str>) {
+        let Some(shown) = self.channels.get_mut(key) else { return };
+        shown.display.touch_node(node);
+        self.refresh_soon(cx, key);
+    }
+
+    /// Shows a channel whose time has come, at once or with a later portion.
+    pub(super) fn refresh_due(&mut self, cx: &mut Context, directory: &Directory<'_>, key: ChannelKey) {
+        self.waiting.push_back(key);
+        if !cx.timers.is_running(&Timer::Views) {
+            self.refresh_waiting(cx, directory);
+        }
+    }
+
+    /// Shows the next portion of the channels that wait.
+    pub(super) fn refresh_waiting(&mut self, cx: &mut Context, directory: &Directory<'_>) {
+        if self.portion.0 != cx.now {
+            self.portion = (cx.now, 0);
+        }
+        while self.portion.1 < PORTION {
+            let Some(key) = self.waiting.pop_front() else { return };
+            self.portion.1 += self.refresh(cx, directory, key);
+        }
+        if !self.waiting.is_empty() {
+            cx.timers.start(Timer::Views, cx.now + PAUSE);
+        }
+    }
+
+    /// Emits the changes since the last refresh. Returns the number of users that it has looked at.
+    pub(super) fn refresh(&mut self, cx: &mut Context, directory: &Directory<'_>, key: ChannelKey) -> usize {
         self.settle(cx, &key);
-        let Some(ShownUsers { instance, display, .. }) = self.channels.get_mut(&key) else { return };
+        let Some(ShownUsers { instance, display, .. }) = self.channels.get_mut(&key) else { return 0 };
         let look = |user: &UserId| directory.member(&key, user);
-        let changes = display.refresh(|| directory.members(&key), look, cx.settings.max_shown);
+        let users = display.take_stale(|| directory.members(&key), |node| directory.users_of(&key, node));
+        let count = users.len();
+        let changes = display.refresh(users, look, cx.settings.max_shown);
         cx.limits.count(Excess::Shown, std::mem::take(&mut display.excess));
         if !changes.is_empty() {
             cx.output(NodeOutput::RemoteMembers { channel: key, instance: *instance, changes });
         }
+        count
     }
 }
 
@@ -101,6 +148,8 @@ impl RemoteView {
 pub(super) struct Display {
     shown: BTreeMap<UserId, RemoteMember>,
     stale: Stale,
+    /// The nodes whose users are all stale.
+    stale_nodes: Vec<Arc<str>>,
     /// The size of all presence that is shown, in bytes.
     bytes: usize,
     /// The users whose presence is not shown because it exceeds the limit of the channel.
@@ -132,24 +181,41 @@ impl Display {
         }
     }
 
+    /// Marks all users of a node for the next refresh.
+    fn touch_node(&mut self, node: &Arc<str>) {
+        if !self.stale_nodes.contains(node) {
+            self.stale_nodes.push(Arc::clone(node));
+        }
+    }
+
     /// The view of a new instance of a channel, in which no user is shown yet.
     fn of_new_life() -> Display {
         Display { stale: Stale::All, ..Display::default() }
     }
 
-    /// Compares the marked users, or `all` of them, with what is shown; `look` returns the present state of each. At
-    /// most `most` bytes of presence are shown together. Returns the differences.
-    fn refresh(
+    /// The marked users, or `all` of them, with those that marked nodes have.
+    fn take_stale(
         &mut self,
         all: impl FnOnce() -> BTreeSet<UserId>,
-        look: impl Fn(&UserId) -> Option<RemoteMember>,
-        most: usize,
-    ) -> Vec<RemoteChange> {
-        let users = match std::mem::take(&mut self.stale) {
+        of_node: impl Fn(&str) -> BTreeSet<UserId>,
+    ) -> BTreeSet<UserId> {
+        let mut users = match std::mem::take(&mut self.stale) {
             Stale::Nothing => BTreeSet::new(),
             Stale::Users(users) => users,
             Stale::All => all(),
         };
+        std::mem::take(&mut self.stale_nodes).iter().for_each(|node| users.append(&mut of_node(node)));
+        users
+    }
+
+    /// Compares users with what is shown; `look` returns the present state of each. At most `most` bytes of presence are
+    /// shown together. Returns the differences.
+    fn refresh(
+        &mut self,
+        users: BTreeSet<UserId>,
+        look: impl Fn(&UserId) -> Option<RemoteMember>,
+        most: usize,
+    ) -> Vec<RemoteChange> {
         let before = self.bytes;
         let mut changes: Vec<_> = users.into_iter().filter_map(|user| self.show(look(&user), user, most)).collect();
         // Room was freed: users that were held back may fit now. Without this check each refresh would visit all of
@@ -206,8 +272,10 @@ mod tests {
         }
     }
 
-    fn all(names: &'static [&str]) -> impl FnOnce() -> BTreeSet<UserId> {
-        || names.iter().map(|name| user(name)).collect()
+    fn refresh(display: &mut Display, all: &[&str], there: &[&str]) -> String {
+        let named = |names: &[&str]| names.iter().map(|name| user(name)).collect::<BTreeSet<_>>();
+        let users = display.take_stale(|| named(all), |node| named(&[&*format!("{node}-1"), &*format!("{node}-2")]));
+        text(display.refresh(users, look(there), 99))
     }
 
     fn text(views: Vec<RemoteChange>) -> String {
@@ -221,17 +289,29 @@ mod tests {
     #[test]
     fn only_marked_users_that_differ_are_changed() {
         let mut display = Display::default();
-        assert_eq!(text(display.refresh(all(&["ada"]), look(&["ada"]), 99)), "");
+        assert_eq!(refresh(&mut display, &["ada"], &["ada"]), "");
         display.touch([user("ada"), user("bob")]);
         display.touch([user("eve")]);
-        assert_eq!(text(display.refresh(all(&[]), look(&["ada", "eve"]), 99)), "+ada+eve");
+        assert_eq!(refresh(&mut display, &[], &["ada", "eve"]), "+ada+eve");
         display.touch([user("ada"), user("eve")]);
-        assert_eq!(text(display.refresh(all(&[]), look(&["eve"]), 99)), "-ada");
+        assert_eq!(refresh(&mut display, &[], &["eve"]), "-ada");
+    }
+
+    #[test]
+    fn the_users_of_a_node_that_has_died_are_compared_beside_those_that_have_changed() {
+        let mut display = Display::default();
+        display.touch([user("ada"), user("b-1"), user("b-2"), user("c-1")]);
+        assert_eq!(refresh(&mut display, &[], &["ada", "b-1", "b-2", "c-1"]), "+ada+b-1+b-2+c-1");
+        display.touch([user("ada")]);
+        display.touch_node(&"b".into());
+        display.touch_node(&"b".into());
+        assert_eq!(refresh(&mut display, &[], &["b-2"]), "-ada-b-1");
+        assert_eq!(refresh(&mut display, &[], &[]), "", "nothing is marked any more");
     }
 
     #[test]
     fn a_new_instance_is_shown_all_users() {
         let mut display = Display::of_new_life();
-        assert_eq!(text(display.refresh(all(&["ada"]), look(&["ada"]), 99)), "+ada");
+        assert_eq!(refresh(&mut display, &["ada"], &["ada"]), "+ada");
     }
 }

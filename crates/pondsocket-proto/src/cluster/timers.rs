@@ -27,6 +27,8 @@ pub(super) enum Timer {
     Repair(Arc<str>),
     /// Shows the changes of remote members in a channel.
     View(ChannelKey),
+    /// Shows the next channels of those whose changes wait.
+    Views,
     /// Publishes the leave of a user that has joined on another node.
     Moved(ChannelKey, UserId),
     /// Ends the presence grace of users whose node has gone.

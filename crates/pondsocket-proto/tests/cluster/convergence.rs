@@ -1,7 +1,7 @@
 //! Every node shows the users of every other live node.
 
 use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent, Target, UserMessage};
-use pondsocket_proto::cluster::{Bus, Input, NodeOutput, Output, Topic};
+use pondsocket_proto::cluster::{Bus, ChannelKey, Input, NodeOutput, Output, Topic};
 
 use crate::world::{TestCluster, assigns, key, object, room, topics};
 
@@ -405,6 +405,41 @@ fn a_crash_is_detected_in_time_with_leases_and_without() {
         assert_eq!(world.shown(0, &room()), "");
         assert_eq!(world.log(0), ["down b"]);
     }
+}
+
+/// The users of other nodes that all these channels show.
+fn count(world: &TestCluster, channels: &[ChannelKey]) -> usize {
+    channels.iter().map(|channel| world.shown(0, channel).split_whitespace().count()).sum()
+}
+
+#[test]
+fn the_users_of_a_node_that_has_died_are_hidden_in_portions_with_pauses() {
+    let mut world = TestCluster::new(2);
+    world.leases = Some(world.nodes.iter().map(|node| node.id.clone()).collect());
+    let channels: Vec<_> = (0..50).map(|number| key(&format!("/room/{number}"))).collect();
+    for channel in &channels {
+        world.join(0, channel, "ada");
+        (0..100).for_each(|number| world.join(1, channel, &format!("user-{number}")));
+    }
+    world.pass(10_000);
+    assert_eq!(count(&world, &channels), 5000);
+    world.crash(1);
+    while !world.log(0).contains(&"down b".to_owned()) {
+        world.pass(1);
+    }
+    let mut portions = Vec::new();
+    let (mut last, mut before) = (None, 5000);
+    for time in 0..200 {
+        world.pass(1);
+        let now = count(&world, &channels);
+        if now < before {
+            assert!(last.is_none_or(|last| time - last >= 4), "no pause: {last:?}, {time}");
+            last = Some(time);
+            portions.push(before - now);
+        }
+        before = now;
+    }
+    assert_eq!((portions.len(), portions.iter().max(), before), (17, Some(&300), 0));
 }
 
 #[test]

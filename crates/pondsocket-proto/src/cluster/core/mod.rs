@@ -235,7 +235,10 @@ impl Core {
                     self.sync.ask_for_repair(cx, &self.channels, &owner, living);
                 }
                 Timer::View(channel) => {
-                    self.view.refresh(&mut self.context, &directory!(self), channel);
+                    self.view.refresh_due(&mut self.context, &directory!(self), channel);
+                }
+                Timer::Views => {
+                    self.view.refresh_waiting(&mut self.context, &directory!(self));
                 }
                 Timer::Moved(channel, user) => self.publish_local(&channel, MemberChange::Left { user }),
                 Timer::Orphans(channel) => {
@@ -361,7 +364,9 @@ impl Core {
                 NodeTransition::Down(node) => {
                     self.context.output(NodeOutput::NodeDown(node.name.clone()));
                     self.adopt_users(&node);
-                    self.touch_all(self.channels.users_of(&node.name));
+                    for key in self.channels.channels_of(&node.name) {
+                        self.view.touch_node(&mut self.context, key, &node.name);
+                    }
                 }
                 NodeTransition::Replaced(node) => {
                     let changed = self.channels.replace_incarnation(&node);
@@ -398,10 +403,7 @@ impl Core {
     /// too, are shown as members of those.
     fn adopt_users(&mut self, node: &NodeId) {
         let has_died = !self.membership.has_left(node);
-        for (key, users) in self.channels.entries_of(node) {
-            if !self.orphans.has_grace(&key) {
-                continue;
-            }
+        for (key, users) in self.channels.entries_of(node, |key| self.orphans.has_grace(key)) {
             let directory = directory!(self);
             let users: Vec<_> = users.into_iter().filter(|(user, _)| !directory.is_present(&key, user)).collect();
             let heirs = has_died.then(|| directory.nodes_in(&key));

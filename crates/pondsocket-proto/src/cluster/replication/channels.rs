@@ -294,10 +294,19 @@ impl Channels {
         self.channels.iter().filter_map(users).collect()
     }
 
-    /// The users that an incarnation of a node has in each channel.
-    pub(in crate::cluster) fn entries_of(&self, node: &NodeId) -> Vec<(ChannelKey, Vec<(UserId, Entry)>)> {
+    /// The channels in which a node has had users.
+    pub(in crate::cluster) fn channels_of(&self, node: &str) -> impl Iterator<Item = &ChannelKey> {
+        self.channels.iter().filter(move |(_, channel)| channel.records.contains_key(node)).map(|(key, _)| key)
+    }
+
+    /// The users that an incarnation of a node has in each of these channels.
+    pub(in crate::cluster) fn entries_of(
+        &self,
+        node: &NodeId,
+        is_wanted: impl Fn(&ChannelKey) -> bool,
+    ) -> Vec<(ChannelKey, Vec<(UserId, Entry)>)> {
         let entries = |(key, channel): (&ChannelKey, &ReplicatedChannel)| {
-            let record = channel.records.get(&node.name)?;
+            let record = channel.records.get(&node.name).filter(|_| is_wanted(key))?;
             let is_it = record.at().incarnation == node.incarnation && !record.is_empty();
             is_it.then(|| (key.clone(), record.iter().map(|(user, entry)| (user.clone(), entry.clone())).collect()))
         };
