@@ -18,7 +18,15 @@ pub(crate) const USERS: usize = 4;
 pub(crate) const FILTERED: DeliveryPolicy = DeliveryPolicy { filtered: true, ..DeliveryPolicy::BROADCAST };
 
 pub(crate) fn rules() -> HistoryRules {
-    HistoryRules { messages: 100, bytes: 1 << 20, ttl: 1000, replay_messages: 50, replay_bytes: 1 << 20, stamp: None }
+    HistoryRules {
+        messages: 100,
+        bytes: 1 << 20,
+        ttl: 1000,
+        replay_messages: 50,
+        replay_bytes: 1 << 20,
+        stamp: None,
+        replies_overtake: false,
+    }
 }
 
 pub(crate) fn channel(rules: HistoryRules) -> Channel<usize> {

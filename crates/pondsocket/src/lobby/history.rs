@@ -46,6 +46,7 @@ impl History {
             replay_messages: 1000,
             replay_bytes: 1024 * 1024,
             stamp: None,
+            replies_overtake: false,
         };
         History { rules, without: Vec::new(), resuming: ResumeRules::default() }
     }
@@ -87,6 +88,16 @@ impl History {
     #[must_use]
     pub fn stamp(mut self, key: &str) -> History {
         self.rules.stamp = Some(key.into());
+        self
+    }
+
+    /// Lets replies overtake messages that wait for their positions. On nodes that share histories, a message that a handler broadcasts
+    /// is sent when the store has given it a position, and by default the reply waits behind it: for a round trip, or up to two
+    /// seconds while the store does not answer. With this a reply is sent at once, and may arrive ahead of messages that were broadcast
+    /// before it. Replies keep their order among each other. Without a store it changes nothing.
+    #[must_use]
+    pub fn replies_overtake(mut self) -> History {
+        self.rules.replies_overtake = true;
         self
     }
 

@@ -29,6 +29,10 @@ struct Node {
 
 /// Starts a node whose lobby has an event for each kind.
 async fn start(bus: impl Into<SharedBus>, name: &str) -> Node {
+    start_with(bus, name, History::new().without(["typed"])).await
+}
+
+async fn start_with(bus: impl Into<SharedBus>, name: &str, history: History) -> Node {
     let pond = PondSocket::with_options(Options::default().bus(bus).node_name(name.to_owned())).expect("valid options");
     let connect = async |ctx: ConnectionContext| -> Result<Connected> {
         let user = ctx.query("user").unwrap_or_default().to_owned();
@@ -38,12 +42,16 @@ async fn start(bus: impl Into<SharedBus>, name: &str) -> Node {
         pond.create_endpoint("/", connect).create_channel("/chat/:room", async |ctx: JoinContext| -> Result<Joined> {
             Ok(ctx.accept().track(&json!({ "n": null })))
         });
-    lobby.history(History::new().without(["typed"]));
+    lobby.history(history);
     lobby.on_event("say", async |ctx: EventContext, Payload(n): Payload<Value>| ctx.broadcast("said", &n));
     lobby.on_event("type", async |ctx: EventContext, Payload(n): Payload<Value>| ctx.broadcast("typed", &n));
     lobby.on_event("mood", async |ctx: EventContext, Payload(n): Payload<Value>| ctx.update_presence(&n));
     lobby.on_event("whisper", async |ctx: EventContext, Payload(n): Payload<Value>| {
         ctx.broadcast_to(["ada", "bob"], "whispered", &n)
+    });
+    lobby.on_event("ask", async |ctx: EventContext, Payload(n): Payload<Value>| -> Result<()> {
+        ctx.broadcast("said", &n)?;
+        ctx.reply("answered", &n)
     });
     let (server, address) = serve(&pond).await;
     Node { address, _pond: pond, _server: server }
@@ -237,6 +245,26 @@ async fn while_the_store_refuses_messages_the_others_go_on_and_later_all_of_them
     assert_eq!(until(&mut bob, "said").await, 0, "nothing is lost");
     send(&mut ada, "ada", 100..120).await;
     assert_eq!(numbers(&mut bob, "ada", 20).await, (100..120).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_reply_waits_behind_what_was_broadcast_before_it_unless_the_history_lets_replies_overtake() {
+    for overtakes in [false, true] {
+        let history = if overtakes { History::new().replies_overtake() } else { History::new() };
+        let bus = Stubborn::new(&MemoryHub::new());
+        let node = start_with(Arc::clone(&bus), "one", history).await;
+        let mut ada = join(&node, "ada").await;
+        bus.refuses.store(true, Ordering::Relaxed);
+        ada.event("/chat/a", "ask", json!({ "n": 1 })).await;
+        if overtakes {
+            assert_eq!(ada.next().await["event"], "answered", "while the store refuses the message");
+        }
+        bus.refuses.store(false, Ordering::Relaxed);
+        assert_eq!(ada.next().await["event"], "said");
+        if !overtakes {
+            assert_eq!(ada.next().await["event"], "answered");
+        }
+    }
 }
 
 #[tokio::test]

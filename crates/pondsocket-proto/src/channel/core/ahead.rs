@@ -210,6 +210,10 @@ mod tests {
     impl Shared {
         /// With the connection `a1` of a tracked user.
         fn new() -> Shared {
+            Shared::with_replies(false)
+        }
+
+        fn with_replies(replies_overtake: bool) -> Shared {
             let rules = HistoryRules {
                 messages: 9,
                 bytes: 1 << 20,
@@ -217,6 +221,7 @@ mod tests {
                 replay_messages: 9,
                 replay_bytes: 1 << 20,
                 stamp: None,
+                replies_overtake,
             };
             let channel = channel(ChannelLimits::default()).replicated();
             let channel = channel.with_shared_history(Ring::new(Arc::new(rules), Epoch::new(1)));
@@ -230,6 +235,17 @@ mod tests {
         fn join(&mut self, connection: &'static str) -> Slot {
             let presence = object(&format!(r#"{{"of":"{}"}}"#, &connection[..1]));
             join(&mut self.channel, connection, vec![Step::Track(presence)])
+        }
+
+        /// The slot of the first connection of a user.
+        fn slot(&self, user: &str) -> Slot {
+            self.channel.local_members().member(user).expect("joined").seats.as_slice()[0]
+        }
+
+        fn reply(&mut self, slot: Slot, connection: &'static str, event: &str) {
+            self.channel
+                .reply(slot, id(connection), &broadcast_text(event), DeliveryPolicy::CONTROL)
+                .expect("a member");
         }
 
         /// This node sends a message, which waits for its position.
@@ -294,6 +310,32 @@ mod tests {
         assert_eq!(shared.received(), ["a1 k1", "a1 u", "a1 JOIN", "a1 k2"]);
         shared.channel.place(1, Some(at(3)));
         assert_eq!(shared.received(), ["a1 own", "a1 behind"]);
+    }
+
+    #[test]
+    fn replies_overtake_messages_that_wait_for_their_positions_if_the_history_lets_them() {
+        let orders = [
+            (false, ["a1 own", "a1 reply", "a1 own", "a1 error"].as_slice(), [].as_slice()),
+            (true, &["a1 own", "a1 own"], &["a1 reply", "a1 error"]),
+        ];
+        for (replies_overtake, later, at_once) in orders {
+            let mut shared = Shared::with_replies(replies_overtake);
+            let slot = shared.slot("a");
+            shared.send();
+            shared.reply(slot, "a1", "reply");
+            // Its acknowledgement waits behind the message, and so does what it is answered.
+            let other = shared.join("a2");
+            shared.reply(other, "a2", "answer");
+            shared.send();
+            shared.reply(slot, "a1", "error");
+            assert_eq!(shared.received(), at_once);
+            shared.channel.place(1, Some(at(1)));
+            shared.channel.place(2, Some(at(2)));
+            let received = shared.received();
+            let (of_a2, of_a1): (Vec<_>, Vec<_>) = received.into_iter().partition(|message| message.starts_with("a2"));
+            assert_eq!(of_a1, later);
+            assert_eq!(of_a2, ["a2 ACKNOWLEDGE", "a2 own", "a2 JOIN", "a2 answer", "a2 own"]);
+        }
     }
 
     #[test]

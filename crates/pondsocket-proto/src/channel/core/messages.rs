@@ -154,7 +154,8 @@ impl<R> Channel<R> {
         Ok(members)
     }
 
-    /// Sends an encoded reply to one connection.
+    /// Sends an encoded reply to one connection, ahead of messages that wait for their positions if the history lets it
+    /// ([`HistoryRules::replies_overtake`](crate::channel::HistoryRules)).
     ///
     /// # Errors
     /// [`Refused::Full`], except for control messages, which clients cannot do without.
@@ -171,9 +172,27 @@ impl<R> Channel<R> {
         if policy != DeliveryPolicy::CONTROL && self.exceeds(self.limits.hard_factor) {
             return Err(Full.into());
         }
-        let to = Audience::Only(Seats::One(slot));
-        self.queue.send(to, policy.of_reply(), |out| out.extend_from_slice(text));
+        let append = |channel: &mut Self| {
+            channel.queue.send(Audience::Only(Seats::One(slot)), policy.of_reply(), |out| out.extend_from_slice(text));
+        };
+        let overtakes = self.queue.is_barred()
+            && self.lets_replies_overtake()
+            && self.ahead_of_barriers(|channel, barriers| {
+                // Not the acknowledgement of its join.
+                let has_joined = !barriers.joining().contains(&slot);
+                if has_joined {
+                    append(channel);
+                }
+                has_joined
+            });
+        if !overtakes {
+            append(self);
+        }
         Ok(())
+    }
+
+    fn lets_replies_overtake(&self) -> bool {
+        self.history.as_ref().is_some_and(|ring| ring.rules().replies_overtake)
     }
 
     /// Sends one encoded message to a connection that is no member, behind the messages that are queued.

@@ -22,6 +22,8 @@ pub struct HistoryRules {
     pub replay_bytes: usize,
     /// The key under which the payload of a message carries its position; `None` if it carries none.
     pub stamp: Option<Box<str>>,
+    /// Replies do not wait for the positions of messages that were sent ahead of them, in a history that nodes share.
+    pub replies_overtake: bool,
 }
 
 /// The last messages of a channel. Offsets are contiguous: each message that is appended has the next one, and messages
@@ -421,7 +423,15 @@ mod tests {
 
     fn rules(messages: usize, bytes: usize) -> Arc<HistoryRules> {
         let (ttl, stamp) = (1000, None);
-        Arc::new(HistoryRules { messages, bytes, ttl, replay_messages: 100, replay_bytes: 100, stamp })
+        Arc::new(HistoryRules {
+            messages,
+            bytes,
+            ttl,
+            replay_messages: 100,
+            replay_bytes: 100,
+            stamp,
+            replies_overtake: false,
+        })
     }
 
     fn ring(messages: usize, bytes: usize) -> Ring {

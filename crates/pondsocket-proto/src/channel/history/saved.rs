@@ -100,7 +100,15 @@ mod tests {
 
     fn rules(messages: usize, ttl: u64, stamp: Option<&str>) -> Arc<HistoryRules> {
         let stamp = stamp.map(Into::into);
-        Arc::new(HistoryRules { messages, bytes: 100, ttl, replay_messages: 100, replay_bytes: 100, stamp })
+        Arc::new(HistoryRules {
+            messages,
+            bytes: 100,
+            ttl,
+            replay_messages: 100,
+            replay_bytes: 100,
+            stamp,
+            replies_overtake: false,
+        })
     }
 
     fn restore(rules: Arc<HistoryRules>, saved: SavedRing, now: u64, ago: u64) -> Option<Ring> {

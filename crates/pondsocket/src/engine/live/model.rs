@@ -61,7 +61,15 @@ impl Rules for ModelLobby {
 
     fn history(&self) -> Option<Arc<HistoryRules>> {
         let (messages, bytes, replay_messages, replay_bytes) = (9, 9999, 9, 9999);
-        let rules = |ttl| HistoryRules { messages, bytes, ttl, replay_messages, replay_bytes, stamp: None };
+        let rules = |ttl| HistoryRules {
+            messages,
+            bytes,
+            ttl,
+            replay_messages,
+            replay_bytes,
+            stamp: None,
+            replies_overtake: false,
+        };
         self.ttl.map(|ttl| Arc::new(rules(ttl)))
     }
 

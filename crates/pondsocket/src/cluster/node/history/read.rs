@@ -360,7 +360,15 @@ mod tests {
     }
 
     fn rules() -> Arc<HistoryRules> {
-        Arc::new(HistoryRules { messages: 9, bytes: 9, ttl: 9, replay_messages: 9, replay_bytes: 9, stamp: None })
+        Arc::new(HistoryRules {
+            messages: 9,
+            bytes: 9,
+            ttl: 9,
+            replay_messages: 9,
+            replay_bytes: 9,
+            stamp: None,
+            replies_overtake: false,
+        })
     }
 
     fn open(channels: &[(&str, u64)]) -> OpenHistories {
