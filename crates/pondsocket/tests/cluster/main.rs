@@ -16,6 +16,7 @@ mod operator;
 mod presence;
 mod repeats;
 mod sessions;
+mod stubborn;
 
 use std::sync::Arc;
 
