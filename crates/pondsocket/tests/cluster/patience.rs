@@ -108,6 +108,23 @@ async fn a_message_that_is_queued_while_an_attempt_hangs_waits_no_longer_than_ot
     }
 }
 
+/// The time for which the store waits for the bus is part of the patience.
+#[tokio::test(start_paused = true)]
+async fn a_message_behind_a_bus_that_hangs_as_well_waits_no_longer() {
+    let node = start().await;
+    let mut member = node.join("/chat/a").await;
+    node.bus.set(Manner::IsFrozen(COMMAND_TIMEOUT));
+    let before = node.bus.asked();
+    // Not kept, and so for the bus.
+    member.channel.broadcast("typed", &json!({ "n": 1 })).expect("room");
+    sleep(MILLISECOND).await;
+    let said = member.say(2);
+    sleep(MOMENT).await;
+    assert_eq!(node.bus.asked(), before, "the store is not asked yet");
+    assert_patient(member.hears(2).await - said);
+    assert_eq!(node.bus.asked(), before + 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn all_messages_of_a_channel_are_given_up_with_its_oldest_one_and_keep_their_order() {
     let node = start().await;

@@ -27,7 +27,7 @@ pub(crate) enum Manner {
     RefusesTopic(&'static str),
     /// It takes messages and never answers. What is read it answers.
     Hangs,
-    /// It executes nothing. After this time the bus gives up the wait for an answer.
+    /// It executes nothing, and neither does the rest of the bus. After this time the wait for an answer is given up.
     IsFrozen(Duration),
 }
 
@@ -90,7 +90,11 @@ impl Bus for Stubborn {
     }
 
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
-        self.bus.publish(batch)
+        let Manner::IsFrozen(limit) = self.manner() else { return self.bus.publish(batch) };
+        Box::pin(async move {
+            sleep(limit).await;
+            vec![Outcome::Unknown(error(BusErrorKind::Timeout)); batch.len()]
+        })
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
