@@ -15,27 +15,39 @@ use crate::options::RedisOptions;
 use crate::script::KnownScript;
 
 /// Appends a message and publishes it. A repeated message is most often one of the last, so it is looked for in small steps.
+///
+/// What a node has sent on a connection may arrive long after the node has given that up, behind a repeat on the next one. So a repeat
+/// that is appended leaves the number of its connection, and a message of an earlier connection of the same node is refused.
 const APPEND: &str = r"
+local is_known = false
 local function find()
   local from = '+'
   for _ = 1, 10 do
     local entries = redis.call('XREVRANGE', KEYS[1], from, '-', 'COUNT', 100)
     for _, entry in ipairs(entries) do
-      if string.find(entry[2][2], ARGV[7], 1, true) then return string.match(entry[1], '%d+') end
+      if string.find(entry[2][2], ARGV[9], 1, true) then
+        is_known = true
+        return string.match(entry[1], '%d+')
+      end
     end
     if #entries < 100 then return nil end
     from = '(' .. entries[100][1]
   end
 end
-local history, failure = held(KEYS)
+local history, failure = held(KEYS, ARGV[7])
 if not history then return failure end
-return append(KEYS, ARGV[1], history, milliseconds(redis.call('TIME')), {
+if history.connection and history.connection + 0 > ARGV[8] + 0 then
+  return redis.error_reply('ERR messages were repeated on a later connection')
+end
+local position = append(KEYS, ARGV[1], history, milliseconds(redis.call('TIME')), {
   text = function(position) return ARGV[2] .. position .. ARGV[3] end,
-  known = ARGV[7] and find,
+  known = ARGV[9] and find,
   messages = ARGV[4],
   ttl = ARGV[5],
   epoch = ARGV[6],
 })
+if ARGV[9] and not is_known and type(position) == 'string' then redis.call('HSET', KEYS[2], ARGV[7], ARGV[8]) end
+return position
 ";
 
 /// Returns the epoch, the offset of the last message, the time, and the ids and texts of messages.
@@ -81,6 +93,8 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 pub(crate) struct Histories {
     /// `<prefix>:v1:<namespace>:`
     base: String,
+    /// `writer:<id>`, the name of the field for the connections of this bus. The id is a random number.
+    writer: String,
     append: KnownScript,
     read: KnownScript,
     restart: KnownScript,
@@ -108,6 +122,7 @@ impl Histories {
     pub(crate) fn new(options: &RedisOptions) -> Histories {
         Histories {
             base: format!("{}:v1:{}:", options.prefix, options.namespace),
+            writer: format!("writer:{:x}", random()),
             append: script(APPEND),
             read: script(READ),
             restart: script(RESTART),
@@ -115,13 +130,15 @@ impl Histories {
         }
     }
 
-    /// The command that appends a message. It sends the script as a whole, or by its hash if Redis knows it.
-    pub(crate) fn append(&self, append: &Append, whole: bool) -> Cmd {
+    /// The command that appends a message on the connection of this number, which is larger than those of all before. It sends the
+    /// script as a whole, or by its hash if Redis knows it.
+    pub(crate) fn append(&self, append: &Append, connection: u64, whole: bool) -> Cmd {
         // An earlier attempt may have begun a history, now lost, with the epoch of a repeated message.
         let epoch = if append.is_repeated { Epoch::new(random() as u32) } else { append.epoch };
         let mut command = self.append.command(whole, &self.keys(&append.topic));
         command.arg(append.topic.as_str()).arg(&append.head[..]).arg(&append.tail[..]);
         command.arg(count(append.messages)).arg(millis(append.ttl)).arg(epoch.to_string());
+        command.arg(&self.writer).arg(connection);
         if append.is_repeated {
             command.arg(&*append.id);
         }

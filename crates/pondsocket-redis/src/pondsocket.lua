@@ -5,7 +5,7 @@
 -- docs/publishing.md describes the arguments. The nodes run the first part of this text as a script of their own.
 
 -- A number that every change of this file increases, so that a node replaces older functions only.
-local VERSION = 1
+local VERSION = 2
 
 -- The time for which a history goes on behind its messages, in milliseconds: a day. A quiet channel must not begin anew with
 -- each message, because its members would be told of a gap.
@@ -19,8 +19,9 @@ end
 -- Reads what is held, and the generation of the data: the id of the replication, which changes when a replica becomes the
 -- primary and when Redis starts. After both the end of a history may be missing, so a history of another generation is not
 -- continued. The id is read each time, because a connection may outlive a demotion and the promotion that follows. Some
--- services hide it. Returns nil and an error if nothing can be appended.
-local function held(keys)
+-- services hide it. Returns nil and an error if nothing can be appended. `writer` is the field with the last connection on which a
+-- node has repeated a message, if one appends.
+local function held(keys, writer)
   local info = redis.call('INFO', 'replication')
   if not string.find(info, 'role:master', 1, true) then
     return nil, redis.error_reply('READONLY this Redis is a replica')
@@ -28,9 +29,11 @@ local function held(keys)
   local generation = string.match(info, 'master_replid:(%w+)')
     or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   if not generation then return nil, redis.error_reply('ERR INFO shows no master_replid and no run_id') end
-  local fields = redis.call('HMGET', keys[2], 'generation', 'epoch', 'top', 'until')
-  local goes_on = fields[1] == generation
-  return { generation = generation, goes_on = goes_on, epoch = fields[2], top = fields[3], expires = fields[4] }
+  local fields = redis.call('HMGET', keys[2], 'generation', 'epoch', 'top', 'until', writer or '')
+  return {
+    generation = generation, goes_on = fields[1] == generation, epoch = fields[2], top = fields[3], expires = fields[4],
+    connection = fields[5],
+  }
 end
 
 -- The time in milliseconds.

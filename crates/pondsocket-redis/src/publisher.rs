@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::future::ready;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(crate) struct Publisher {
     queue: Mutex<Queue>,
     filled: Notify,
     link: watch::Sender<LinkState>,
+    /// The number of attempts to connect, and so of the last connection.
+    connections: AtomicU64,
     /// The number of a connection that was found to be dead, and the reason.
     broken: watch::Sender<(u64, BusError)>,
     /// The time of the first command since the last answer; `None` if no command is unanswered.
@@ -82,6 +84,7 @@ impl Publisher {
             queue: Mutex::new(Queue::new(options, idle())),
             filled: Notify::new(),
             link: watch::Sender::new(LinkState::None),
+            connections: AtomicU64::new(0),
             broken: watch::Sender::new((0, idle())),
             asked: Mutex::new(None),
             histories: Histories::new(options),
@@ -129,9 +132,10 @@ impl Publisher {
 
     /// Connects and writes, for ever.
     pub(crate) async fn run(&self, connector: &Connector) {
-        let (mut backoff, mut number) = (Backoff::default(), 0);
+        let mut backoff = Backoff::default();
         loop {
-            number += 1;
+            // Relaxed: one task runs at a time. No number is used twice, also if the bus is run again.
+            let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
             let why = match connector.commands().await {
                 Ok(redis) => {
                     tracing::debug!(target: "pondsocket::bus", "connected for commands");
@@ -351,7 +355,7 @@ impl Publisher {
                 Item::Send(Message::Append(append)) => {
                     // The first one on a connection brings the script, which Redis then knows for all behind it.
                     let whole = !self.appends_by_hash.swap(true, Ordering::Relaxed);
-                    commands.add_command(self.histories.append(append, whole));
+                    commands.add_command(self.histories.append(append, connection.number, whole));
                 }
                 Item::Refuse(_) => {}
             }

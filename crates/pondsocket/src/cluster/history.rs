@@ -95,7 +95,8 @@ pub struct Append {
     /// A text that `head` or `tail` contains and no other message does.
     pub id: Arc<str>,
     /// `true` if the outcome of an earlier attempt is unknown. A message that was appended then, and is among the last thousand
-    /// of its history, is neither appended nor published again: the answer is its position.
+    /// of its history, is neither appended nor published again: the answer is its position. If the earlier attempt comes to the
+    /// engine later, from a connection that was given up, it has no effect.
     pub is_repeated: bool,
     /// The epoch of the history, if it begins with this message: a number that none has had, such as a random one. A store
     /// draws another one for a message [that is repeated](Self::is_repeated), because the earlier attempt may have begun a

@@ -105,7 +105,7 @@
 //! | H1 | The messages of a history have the offsets 1, 2, 3 and so on under one epoch, whichever nodes append them. Two histories of a topic never have the same epoch, so a position is never given to two messages. |
 //! | H2 | Subscribers of the topic receive the messages in the order of their offsets, with the text that the history keeps. C2 and C3 hold for them. |
 //! | H3 | What one bus appends and publishes on one topic keeps the order of the calls. |
-//! | H4 | [`Appended::NotSent`] is final: the message is not appended later. After [`Appended::Unknown`] it may be [repeated](Append::is_repeated): if it was appended, and is among the last thousand of its history, the answer is its position, and it is not published again. |
+//! | H4 | [`Appended::NotSent`] is final: the message is not appended later. After [`Appended::Unknown`] it may be [repeated](Append::is_repeated): if it was appended, and is among the last thousand of its history, the answer is its position, and it is not published again. An attempt that comes to the engine behind such a repeat has no effect. |
 //! | H5 | A history that the engine has lost, or of which it may have lost the end, is read as none, and begins anew with the next message. |
 //! | H6 | What is read is contiguous, and ends with the message of [`StoredHistory::position`]. |
 //! | H7 | A record replaces none of a later version. Of several that replace one record by a later version, one does. |

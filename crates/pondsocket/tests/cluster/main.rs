@@ -13,9 +13,11 @@ mod messages;
 mod one_order;
 mod operations;
 mod operator;
+mod patience;
 mod presence;
 mod repeats;
 mod sessions;
+mod stubborn;
 
 use std::sync::Arc;
 

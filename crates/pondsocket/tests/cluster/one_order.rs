@@ -3,20 +3,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pondsocket::cluster::{
-    Append, Appended, BoxFuture, Bus, BusError, BusErrorKind, BusSink, Epoch, HistoryStore, Leases, Outcome, Position,
-    Publish, SharedBus, Stop, StoredHistory, StoredRecord, Topic,
-};
-use pondsocket::testing::bus::{MemoryBus, MemoryHub};
+use pondsocket::cluster::SharedBus;
+use pondsocket::testing::bus::MemoryHub;
 use pondsocket::{
     Connected, ConnectionContext, EventContext, History, JoinContext, Joined, Options, Payload, PondSocket, Result,
     Server,
 };
 use serde_json::{Value, json};
 use testkit::{Peer, serve};
+
+use crate::stubborn::{Manner, Stubborn};
 
 /// The kinds of what a client sends, in turn: kept, not kept, a change of presence, not kept and for named users alone.
 const KINDS: [&str; 4] = ["say", "type", "mood", "whisper"];
@@ -127,102 +125,6 @@ async fn a_change_of_presence_comes_between_the_messages_around_it() {
     assert_eq!(numbers(&mut bob, "ada", 9).await, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
 }
 
-/// A bus whose store refuses messages, or does not answer, for as long as a test wants.
-struct Stubborn {
-    bus: Arc<MemoryBus>,
-    refuses: AtomicBool,
-    hangs: AtomicBool,
-    asked: AtomicUsize,
-}
-
-impl Stubborn {
-    fn new(hub: &MemoryHub) -> Arc<Stubborn> {
-        let (refuses, hangs) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Stubborn { bus: hub.node(), refuses, hangs, asked: AtomicUsize::new(0) })
-    }
-
-    fn store(&self) -> &dyn HistoryStore {
-        self.bus.history().expect("a store")
-    }
-}
-
-impl Bus for Stubborn {
-    fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, std::result::Result<(), BusError>> {
-        Arc::clone(&self.bus).run(sink, stop)
-    }
-
-    fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]) {
-        self.bus.update_subscriptions(add, remove);
-    }
-
-    fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
-        self.bus.publish(batch)
-    }
-
-    fn leases(&self) -> Option<&dyn Leases> {
-        self.bus.leases()
-    }
-
-    fn history(&self) -> Option<&dyn HistoryStore> {
-        Some(self)
-    }
-}
-
-impl HistoryStore for Stubborn {
-    fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Vec<Appended>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        if self.refuses.load(Ordering::Relaxed) {
-            let error = || BusError::new(BusErrorKind::Closed, "the test refuses it");
-            return Box::pin(std::future::ready(batch.iter().map(|_| Appended::NotSent(error())).collect()));
-        }
-        if self.hangs.load(Ordering::Relaxed) {
-            return Box::pin(std::future::pending());
-        }
-        self.store().append(batch)
-    }
-
-    fn read<'a>(
-        &'a self,
-        topic: &'a Topic,
-        after: Option<Position>,
-        most: usize,
-    ) -> BoxFuture<'a, std::result::Result<StoredHistory, BusError>> {
-        self.store().read(topic, after, most)
-    }
-
-    fn begin<'a>(
-        &'a self,
-        topic: &'a Topic,
-        epoch: Epoch,
-        ttl: Duration,
-    ) -> BoxFuture<'a, std::result::Result<(), BusError>> {
-        self.store().begin(topic, epoch, ttl)
-    }
-
-    fn restart<'a>(
-        &'a self,
-        topic: &'a Topic,
-        epoch: Epoch,
-        ttl: Duration,
-    ) -> BoxFuture<'a, std::result::Result<(), BusError>> {
-        self.store().restart(topic, epoch, ttl)
-    }
-
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, std::result::Result<Option<StoredRecord>, BusError>> {
-        self.store().get(key)
-    }
-
-    fn put<'a>(
-        &'a self,
-        key: &'a str,
-        record: &'a StoredRecord,
-        replaces: u64,
-        ttl: Duration,
-    ) -> BoxFuture<'a, std::result::Result<bool, BusError>> {
-        self.store().put(key, record, replaces, ttl)
-    }
-}
-
 /// The number of the next event of this name.
 async fn until(peer: &mut Peer, event: &str) -> Value {
     peer.until(event).await["payload"]["n"].clone()
@@ -235,13 +137,13 @@ async fn while_the_store_refuses_messages_the_others_go_on_and_later_all_of_them
     let (one, two) = (start(Arc::clone(&bus), "one").await, start(hub.node(), "two").await);
     let (mut ada, mut bob) = (join(&one, "ada").await, join(&two, "bob").await);
     tokio::join!(meet(&mut ada, "bob"), meet(&mut bob, "ada"));
-    bus.refuses.store(true, Ordering::Relaxed);
+    bus.set(Manner::Refuses);
     ada.event("/chat/a", "say", json!({ "of": "ada", "n": 0 })).await;
     for n in 1..100 {
         ada.event("/chat/a", "type", json!({ "of": "ada", "n": n })).await;
         assert_eq!(until(&mut bob, "typed").await, n, "ahead of the message that the store refuses");
     }
-    bus.refuses.store(false, Ordering::Relaxed);
+    bus.set(Manner::Answers);
     assert_eq!(until(&mut bob, "said").await, 0, "nothing is lost");
     send(&mut ada, "ada", 100..120).await;
     assert_eq!(numbers(&mut bob, "ada", 20).await, (100..120).collect::<Vec<_>>());
@@ -274,7 +176,7 @@ async fn a_store_that_does_not_answer_holds_up_what_is_not_kept_for_a_moment_onl
     let (one, two) = (start(Arc::clone(&bus), "one").await, start(hub.node(), "two").await);
     let (mut ada, mut bob) = (join(&one, "ada").await, join(&two, "bob").await);
     tokio::join!(meet(&mut ada, "bob"), meet(&mut bob, "ada"));
-    bus.hangs.store(true, Ordering::Relaxed);
+    bus.set(Manner::Hangs);
     ada.event("/chat/a", "say", json!({ "of": "ada", "n": 0 })).await;
     for n in 1..50 {
         ada.event("/chat/a", "type", json!({ "of": "ada", "n": n })).await;
@@ -282,5 +184,5 @@ async fn a_store_that_does_not_answer_holds_up_what_is_not_kept_for_a_moment_onl
     for n in 1..50 {
         assert_eq!(until(&mut bob, "typed").await, n);
     }
-    assert_eq!(bus.asked.load(Ordering::Relaxed), 1, "one batch at a time is under way");
+    assert_eq!(bus.asked(), 1, "one batch at a time is under way");
 }

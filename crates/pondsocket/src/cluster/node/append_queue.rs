@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use pondsocket_proto::channel::AppendedMessage;
 use pondsocket_proto::cluster::ChannelKey;
@@ -27,6 +27,10 @@ pub(super) struct QueuedAppend {
     pub(super) message: UserMessage,
     /// The time at which it was queued, in milliseconds.
     pub(super) at: u64,
+    /// The time of the first attempt.
+    pub(super) tried_at: Option<u64>,
+    /// `true` if its channel goes on without the store: an attempt that is under way is the last one.
+    pub(super) is_given_up: bool,
     /// `true` if the outcome of an earlier attempt is unknown.
     pub(super) is_repeated: bool,
     /// The form of the first attempt: the store recognises a repeated message by a part of its text.
@@ -42,7 +46,8 @@ impl QueuedAppend {
         message.request_id = kept::PLACEHOLDER.to_owned();
         message.position = kept::PLACEHOLDER.parse().ok();
         let of = Instance { channel: key.channel.clone(), serial };
-        QueuedAppend { key, of, number, message, at, is_repeated: false, is_short: None, order: 0 }
+        let (tried_at, is_given_up, is_repeated, is_short, order) = (None, false, false, None, 0);
+        QueuedAppend { key, of, number, message, at, tried_at, is_given_up, is_repeated, is_short, order }
     }
 
     /// The event of the message.
@@ -69,9 +74,9 @@ impl AppendQueue {
         self.entries.len() < MAX_MESSAGES && self.bytes < MAX_BYTES
     }
 
-    /// Removes the messages of a channel.
-    pub(super) fn drop_channel(&mut self, key: &ChannelKey) {
-        self.entries.retain(|entry| entry.key != *key);
+    /// Removes the messages of channels, by the serials of their instances.
+    pub(super) fn drop_channels(&mut self, serials: &HashSet<u64>) {
+        self.entries.retain(|entry| !serials.contains(&entry.of.serial));
         self.bytes = self.entries.iter().map(QueuedAppend::bytes).sum();
     }
 
@@ -82,6 +87,16 @@ impl AppendQueue {
     /// The place of the first message.
     pub(super) fn next(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.order)
+    }
+
+    /// The time at which the first message was queued. All behind it were queued later.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.at)
+    }
+
+    /// The messages that were queued until then.
+    pub(super) fn queued_until(&self, time: u64) -> impl Iterator<Item = &QueuedAppend> {
+        self.entries.iter().take_while(move |entry| entry.at <= time)
     }
 
     /// Takes the first message.

@@ -98,6 +98,8 @@ enum Next {
 
 #[cfg(all(test, not(pond_loom)))]
 mod tests {
+    use std::collections::HashSet;
+
     use pondsocket_proto::channel::AppendedMessage;
     use pondsocket_proto::cluster::ChannelKey;
     use pondsocket_proto::cluster::message::{Target, UserMessage};
@@ -205,8 +207,9 @@ mod tests {
     #[test]
     fn kept_messages_of_a_channel_are_dropped_and_all_else_stays() {
         let mut outgoing = up("aBc");
-        let key = ChannelKey { endpoint: "e".into(), channel: ChannelName::new("/c", 8).expect("valid") };
-        outgoing.appends.drop_channel(&key);
-        assert_eq!(all(&mut outgoing), ["ac"]);
+        outgoing.appends.drop_channels(&HashSet::from([2]));
+        assert_eq!(outgoing.appends.queued_until(0).count(), 1, "that of another instance");
+        outgoing.appends.drop_channels(&HashSet::from([1, 2]));
+        assert_eq!((all(&mut outgoing), outgoing.appends.oldest()), (vec!["ac".to_owned()], None));
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Node;
 use super::append_queue::QueuedAppend;
+use super::history::PATIENCE;
 use super::outgoing::Run;
 use super::queue::QueuedPublish;
 use crate::cluster::{Appended, BoxFuture, BusErrorKind, HistoryStore, Outcome, Publish};
@@ -67,6 +68,10 @@ struct Sender<'a> {
     appends_from: Instant,
     /// `true` if the store has not taken all messages of the last batch.
     refuses: bool,
+    /// The time at which the store has last taken a message, in milliseconds.
+    answered: u64,
+    /// The time at which messages are given up, if the store takes none before.
+    gives_up_at: Option<Instant>,
 }
 
 /// Runs of messages of one kind, and their outcomes on the way.
@@ -106,18 +111,33 @@ async fn outcomes<E, O>(under_way: &mut Option<UnderWay<'_, E, O>>) -> Vec<(Vec<
 impl<'a> Sender<'a> {
     fn new(node: &'a Node, store: &'a dyn HistoryStore) -> Sender<'a> {
         let now = Instant::now();
-        let (publishing, appending) = (None, None);
-        Sender { node, store, publishing, appending, publishes_from: now, appends_from: now, refuses: false }
+        Sender {
+            node,
+            store,
+            publishing: None,
+            appending: None,
+            publishes_from: now,
+            appends_from: now,
+            refuses: false,
+            answered: 0,
+            gives_up_at: None,
+        }
     }
 
     async fn run(mut self) {
         loop {
-            let wakes_at = self.send(Instant::now());
+            let now = Instant::now();
+            self.give_up(now);
+            let wakes_at = self.send(now);
             tokio::select! {
                 biased;
                 // First, because a bus may answer at once for as long as there is something to publish.
                 runs = outcomes(&mut self.appending) => {
-                    self.refuses = self.node.apply_appended(runs);
+                    let applied = self.node.apply_appended(runs);
+                    if applied.answers {
+                        self.answered = self.node.clock.now();
+                    }
+                    self.refuses = applied.fails;
                     if self.refuses {
                         self.appends_from = Instant::now() + APPEND_PAUSE;
                     }
@@ -138,7 +158,7 @@ impl<'a> Sender<'a> {
         let [publishes_held, appends_held] = self.held(now);
         let may_publish = self.publishing.is_none() && self.publishes_from <= now && appends_held.is_none();
         let may_append = self.appending.is_none() && self.appends_from <= now && publishes_held.is_none();
-        let (runs, dropped) = {
+        let (runs, dropped, waiting_since) = {
             let mut outgoing = self.node.outgoing.lock();
             let runs = match (may_publish, may_append) {
                 (true, true) => outgoing.take(self.node.clock.now()),
@@ -146,12 +166,32 @@ impl<'a> Sender<'a> {
                 (false, true) => outgoing.take_appends(),
                 (false, false) => Vec::new(),
             };
-            (runs, outgoing.publishes.take_dropped())
+            (runs, outgoing.publishes.take_dropped(), outgoing.appends.oldest())
         };
         count_dropped(self.node, [(BusDrop::Expired, dropped.expired), (BusDrop::Full, dropped.full)]);
         self.begin(runs);
+        self.gives_up_at = self.time_to_give_up(waiting_since);
         let pauses = [self.publishes_from, self.appends_from].into_iter().filter(|from| *from > now);
-        pauses.chain(self.held(now).into_iter().flatten()).min()
+        pauses.chain(self.held(now).into_iter().flatten()).chain(self.gives_up_at).min()
+    }
+
+    /// The time at which messages are given up: when the store has taken none for [`PATIENCE`], with the oldest one queued or under
+    /// way. So no message waits for longer because it was queued during an attempt, and none is given up because it has waited behind
+    /// others that the store took. `queued` is the time at which the oldest one of the queue was queued.
+    fn time_to_give_up(&self, queued: Option<u64>) -> Option<Instant> {
+        let mut under_way = self.appending.iter().flat_map(|sent| sent.runs.iter().flatten());
+        let sent = under_way.find(|entry| !entry.is_given_up).map(|entry| entry.at);
+        let oldest = sent.into_iter().chain(queued).min()?;
+        Some(self.node.clock.instant(oldest.max(self.answered) + PATIENCE))
+    }
+
+    /// Gives up the messages whose time has come. Their attempt goes on, because messages of other channels may be part of it.
+    fn give_up(&mut self, now: Instant) {
+        let until = self.node.clock.now().saturating_sub(PATIENCE);
+        if self.gives_up_at.is_some_and(|at| at <= now) && self.answered <= until {
+            let under_way = self.appending.iter_mut().flat_map(|sent| sent.runs.iter_mut().flatten());
+            self.node.give_up_until(until, under_way);
+        }
     }
 
     /// The times until which what is published, and what is appended, holds up the other kind. It does not if the store does not

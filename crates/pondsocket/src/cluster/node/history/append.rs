@@ -1,5 +1,6 @@
 //! The messages of this node on their way into the store, and the positions on their way back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ impl Node {
 
     /// The request to the store.
     fn append_of(&self, entry: &mut QueuedAppend) -> Append {
+        entry.tried_at.get_or_insert_with(|| self.clock.now());
         let is_short = *entry.is_short.get_or_insert_with(|| self.may_shorten());
         let QueuedAppend { key, of, number, message, is_repeated, .. } = entry;
         let topic = self.topics.channel(key);
@@ -54,10 +56,10 @@ impl Node {
         Append { topic, head, tail, id, is_repeated: *is_repeated, epoch: ids::fresh_epoch(), messages, ttl }
     }
 
-    /// Applies the outcomes of runs of messages. Returns `true` if messages are to be appended again.
-    pub(in super::super) fn apply_appended(&self, runs: Vec<(Vec<QueuedAppend>, Vec<Appended>)>) -> bool {
-        let (mut again, mut late) = (Vec::new(), Vec::new());
-        let mut appended = 0;
+    /// Applies the outcomes of runs of messages.
+    pub(in super::super) fn apply_appended(&self, runs: Vec<(Vec<QueuedAppend>, Vec<Appended>)>) -> Applied {
+        let (mut again, mut late) = (Vec::new(), HashMap::new());
+        let (mut appended, mut fails) = (0, false);
         let outcomes = runs.into_iter().flat_map(|(run, outcomes)| {
             run.into_iter().zip(outcomes.into_iter().map(Some).chain(std::iter::repeat_with(|| None)))
         });
@@ -69,9 +71,15 @@ impl Node {
                     None
                 }
                 outcome => {
+                    fails = true;
+                    if entry.is_given_up {
+                        // Its channel has delivered it.
+                        continue;
+                    }
                     entry.is_repeated |= matches!(outcome, Some(Appended::Unknown(_)));
-                    if self.is_given_up(entry.at) {
-                        late.push((entry.key.clone(), entry.of.clone()));
+                    // Not since it was queued: the store may have been busy with those ahead of it.
+                    if self.is_given_up(entry.tried_at.unwrap_or(entry.at)) {
+                        late.insert(entry.of.serial, (entry.key.clone(), entry.of.clone()));
                     }
                     again.push(entry);
                     continue;
@@ -87,15 +95,47 @@ impl Node {
         if appended > 0 {
             self.count(ClusterEvent::HistoryAppended(appended));
         }
-        let fails = !again.is_empty();
         self.outgoing.lock().appends.give_back(again);
-        late.dedup_by(|a, b| a.0 == b.0);
-        for (key, of) in late {
+        self.give_up_channels(late);
+        Applied { fails, answers: appended > 0 }
+    }
+
+    /// Gives up the messages that were queued until then, because the store has answered nothing since: their channels go on without
+    /// it, with all that waits for it, `under_way` or not.
+    pub(in super::super) fn give_up_until<'a>(&self, time: u64, under_way: impl Iterator<Item = &'a mut QueuedAppend>) {
+        let under_way: Vec<_> = under_way.collect();
+        let mut silent = HashMap::new();
+        let mut note = |entry: &QueuedAppend| {
+            silent.entry(entry.of.serial).or_insert_with(|| (entry.key.clone(), entry.of.clone()));
+        };
+        under_way.iter().filter(|entry| entry.at <= time && !entry.is_given_up).for_each(|entry| note(entry));
+        self.outgoing.lock().appends.queued_until(time).for_each(note);
+        for entry in under_way {
+            entry.is_given_up |= silent.contains_key(&entry.of.serial);
+        }
+        self.give_up_channels(silent);
+    }
+
+    /// Lets channels go on without the store, by the serials of their instances.
+    fn give_up_channels(&self, channels: HashMap<u64, (ChannelKey, Instance)>) {
+        if channels.is_empty() {
+            return;
+        }
+        // At once: they may be as many as the messages.
+        self.outgoing.lock().appends.drop_channels(&channels.keys().copied().collect());
+        for (key, of) in channels.into_values() {
             self.detach(&key, &of);
             self.read_later(&key);
         }
-        fails
     }
+}
+
+/// The result of an attempt to append messages.
+pub(in super::super) struct Applied {
+    /// `true` if the store has not taken some of the messages.
+    pub(in super::super) fails: bool,
+    /// `true` if it has taken some.
+    pub(in super::super) answers: bool,
 }
 
 fn warn_refused(key: &ChannelKey, error: &BusError) {

@@ -30,7 +30,7 @@ use crate::engine::sync::Mutex;
 use crate::engine::{changes, ids};
 use crate::metrics::ClusterEvent;
 
-use host::PATIENCE;
+pub(super) use host::PATIENCE;
 pub(crate) use host::{HistoryHost, HistoryState, Instance};
 
 pub(super) use read::run as run_reads;
@@ -97,7 +97,7 @@ impl Node {
         self.clock.now().saturating_sub(since) >= PATIENCE || self.down_for() >= Duration::from_millis(PATIENCE)
     }
 
-    /// Lets a channel give positions by itself, because the store does not answer.
+    /// Lets a channel give positions by itself, because the store does not answer. What it has queued is gone already.
     fn detach(&self, key: &ChannelKey, of: &Instance) {
         tracing::warn!(
             target: "pondsocket::cluster",
@@ -105,7 +105,6 @@ impl Node {
             channel = key.channel.as_str(),
             "the store of histories does not answer: the channel goes on without it"
         );
-        self.outgoing.lock().appends.drop_channel(key);
         if let Some(host) = self.host(&key.endpoint) {
             host.detach(of, ids::fresh_epoch());
         }

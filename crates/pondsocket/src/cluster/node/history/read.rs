@@ -1,6 +1,6 @@
 //! The reads of shared histories from the store.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -235,6 +235,7 @@ impl Node {
             Err(error) => {
                 tracing::debug!(target: "pondsocket::bus", topic = topic.as_str(), %error, "cannot read a history");
                 if state.is_loading && self.is_given_up(*opened) {
+                    self.drop_appends(of);
                     self.detach(key, of);
                 }
                 self.read_later(key);
@@ -250,7 +251,7 @@ impl Node {
         open: &OpenHistory,
         host: &dyn Host,
     ) -> Result<StoredHistory, BusError> {
-        let OpenHistory { key, of, .. } = open;
+        let of = &open.of;
         // Messages wait from here on, and so not before the store answers.
         store.read(topic, None, 0).await?;
         host.reattach(of);
@@ -259,10 +260,15 @@ impl Node {
             None => Ok(StoredHistory::default()),
         };
         if read.is_err() {
-            self.outgoing.lock().appends.drop_channel(key);
+            self.drop_appends(of);
             host.detach(of, ids::fresh_epoch());
         }
         read
+    }
+
+    /// Drops the messages of a channel that are queued: it is about to give them positions itself.
+    fn drop_appends(&self, of: &Instance) {
+        self.outgoing.lock().appends.drop_channels(&HashSet::from([of.serial]));
     }
 
     /// Reads a history, and begins it if there is none, or if members of other nodes have missed something.
