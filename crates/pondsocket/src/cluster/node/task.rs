@@ -281,7 +281,7 @@ impl Node {
                 if host.deliver_kept(channel, position, message)
                     && let Ok(channel) = ChannelName::new(channel, MAX_NAME)
                 {
-                    self.read_soon(&ChannelKey { endpoint: endpoint.into(), channel });
+                    self.read_if_stuck(&ChannelKey { endpoint: endpoint.into(), channel });
                 }
             }
         }

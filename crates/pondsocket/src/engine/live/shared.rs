@@ -33,6 +33,7 @@ impl<L: Rules> LiveChannel<L> {
                 position,
                 is_loading: channel.is_loading(),
                 is_detached: channel.is_detached(),
+                is_behind: channel.is_behind(),
                 owes_restart: channel.owes_restart(),
             })
         })

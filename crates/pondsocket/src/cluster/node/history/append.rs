@@ -89,7 +89,7 @@ impl Node {
             if let Some(host) = self.host(&entry.key.endpoint)
                 && host.place(&entry.of, entry.number, position)
             {
-                self.read_soon(&entry.key);
+                self.read_if_stuck(&entry.key);
             }
         }
         if appended > 0 {

@@ -42,6 +42,8 @@ pub(crate) struct HistoryState {
     pub(crate) is_loading: bool,
     /// `true` if the channel gives positions by itself.
     pub(crate) is_detached: bool,
+    /// `true` if it lacks messages ahead of others that have come.
+    pub(crate) is_behind: bool,
     /// `true` if the history is to begin anew, because members of other nodes may have missed messages of this one.
     pub(crate) owes_restart: bool,
 }

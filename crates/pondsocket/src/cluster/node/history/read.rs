@@ -7,6 +7,7 @@ use std::time::Duration;
 use pondsocket_proto::channel::{HistoryRules, StoredMessage, StoredMessages};
 use pondsocket_proto::cluster::message::{Body, Envelope, ReceivedMessage, UserMessageRef};
 use pondsocket_proto::cluster::{ChannelKey, Topic};
+use pondsocket_proto::position::Position;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -44,6 +45,8 @@ struct OpenHistory {
     opened: u64,
     /// The time of the next read; `None` if none is to be made.
     read_at: Option<u64>,
+    /// The planned read is made only if the history is still at this position: otherwise what it lacked has come by itself.
+    stuck_at: Option<Position>,
     /// The number of reads that have begun, and the last one of those that have succeeded.
     begun: u64,
     done: u64,
@@ -60,7 +63,7 @@ impl OpenHistories {
     ) {
         let of = Instance { channel: key.channel.clone(), serial };
         self.withdraw(&topic);
-        let open = OpenHistory { key, of, rules, opened, read_at: None, begun: 0, done: 0 };
+        let open = OpenHistory { key, of, rules, opened, read_at: None, stuck_at: None, begun: 0, done: 0 };
         self.by_topic.insert(topic.clone(), open);
         self.plan(&topic, read_at);
     }
@@ -81,6 +84,7 @@ impl OpenHistories {
     /// Plans a read, unless one is planned for an earlier time.
     fn plan(&mut self, topic: &Topic, at: u64) -> bool {
         let Some(open) = self.by_topic.get_mut(topic) else { return false };
+        open.stuck_at = None;
         if open.read_at.is_some_and(|planned| planned <= at) {
             return false;
         }
@@ -89,6 +93,20 @@ impl OpenHistories {
         }
         self.planned.insert((at, topic.clone()));
         true
+    }
+
+    /// The instance of a history, if no read of it is planned.
+    fn without_plan(&self, topic: &Topic) -> Option<Instance> {
+        self.by_topic.get(topic).filter(|open| open.read_at.is_none()).map(|open| open.of.clone())
+    }
+
+    /// Plans a read that is made only if the history is still at this position then, unless one is planned.
+    fn plan_if_stuck(&mut self, topic: &Topic, at: u64, position: Position) -> bool {
+        let is_planned = self.without_plan(topic).is_some() && self.plan(topic, at);
+        if is_planned && let Some(open) = self.by_topic.get_mut(topic) {
+            open.stuck_at = Some(position);
+        }
+        is_planned
     }
 
     /// Plans a read of all histories.
@@ -134,6 +152,7 @@ impl OpenHistories {
                 open.read_at = None;
                 open.begun += 1;
                 due.push((topic, open.clone()));
+                open.stuck_at = None;
             }
         }
         (due, self.planned.first().map(|(at, _)| *at))
@@ -168,9 +187,16 @@ pub(in super::super) async fn run(node: Arc<Node>) {
 }
 
 impl Node {
-    /// Plans the read of a history that lacks messages, which may still come by themselves.
-    pub(in super::super) fn read_soon(&self, key: &ChannelKey) {
-        self.plan_read(&self.topics.channel(key), GRACE);
+    /// Plans the read of a history that lacks messages, unless they come by themselves meanwhile. It is called for each message that
+    /// is ahead of its turn.
+    pub(in super::super) fn read_if_stuck(&self, key: &ChannelKey) {
+        let topic = self.topics.channel(key);
+        let Some(of) = self.histories.open.lock().without_plan(&topic) else { return };
+        let Some(state) = self.host(&key.endpoint).and_then(|host| host.history(&of)) else { return };
+        let at = self.clock.now() + GRACE;
+        if self.histories.open.lock().plan_if_stuck(&topic, at, state.position) {
+            self.histories.read_due.notify_one();
+        }
     }
 
     /// Plans another attempt for a history that could not be read.
@@ -184,7 +210,7 @@ impl Node {
         let topic = self.topics.channel(key);
         let read = self.histories.open.lock().next_read(&topic);
         // One read serves all clients that come within its delay.
-        self.read_soon(key);
+        self.plan_read(&topic, GRACE);
         let caught_up = self.loaded(|| is_behind() && !self.histories.open.lock().is_done(&topic, read));
         // Otherwise the client is told that its position is not known here.
         let _ = timeout(Duration::from_millis(PATIENCE), caught_up).await;
@@ -218,6 +244,14 @@ impl Node {
         let OpenHistory { key, of, opened, .. } = open;
         let (Some(store), Some(host)) = (self.bus.history(), self.host(&key.endpoint)) else { return };
         let Some(state) = host.history(of) else { return };
+        let is_free = !(state.is_loading || state.is_detached || state.owes_restart);
+        if is_free && open.stuck_at.is_some_and(|stuck_at| stuck_at != state.position) {
+            // What it lacks now it has not lacked for long. A read would overtake what comes over the bus.
+            if state.is_behind {
+                self.read_if_stuck(key);
+            }
+            return;
+        }
         let fetched = match state.is_detached {
             true => self.return_to(store, topic, open, &*host).await,
             false => self.fetch(store, topic, open, state).await,
@@ -229,7 +263,7 @@ impl Node {
                 self.count(ClusterEvent::HistoryRead);
                 self.histories.loaded.notify_waiters();
                 if is_behind {
-                    self.read_soon(key);
+                    self.read_if_stuck(key);
                 }
             }
             Err(error) => {
@@ -354,6 +388,7 @@ impl<'a> Decoded<'a> {
 mod tests {
     use pondsocket_proto::cluster::Topics;
     use pondsocket_proto::id::ChannelName;
+    use pondsocket_proto::position::Epoch;
 
     use super::*;
 
@@ -388,6 +423,23 @@ mod tests {
     fn take(histories: &mut OpenHistories, now: u64) -> (Vec<String>, Option<u64>) {
         let (due, next) = histories.take_due(now);
         (due.into_iter().map(|(_, open)| open.key.channel.to_string()).collect(), next)
+    }
+
+    #[test]
+    fn a_read_of_a_history_that_may_get_what_it_lacks_is_made_in_any_case_if_another_reason_comes() {
+        let at = Position { epoch: Epoch::new(1), offset: 7 };
+        let stuck_at = |histories: &mut OpenHistories, now| -> Vec<_> {
+            histories.take_due(now).0.into_iter().map(|(_, open)| open.stuck_at).collect()
+        };
+        let mut histories = open(&[("/room", 0)]);
+        assert!(!histories.plan_if_stuck(&topic("/room"), 60, at), "one is planned");
+        assert_eq!(stuck_at(&mut histories, 10), [None]);
+        assert!(histories.plan_if_stuck(&topic("/room"), 60, at));
+        assert!(!histories.plan_if_stuck(&topic("/room"), 61, Position { offset: 8, ..at }), "it stays with the first");
+        assert_eq!(stuck_at(&mut histories, 60), [Some(at)]);
+        assert!(histories.plan_if_stuck(&topic("/room"), 110, at));
+        assert!(!histories.plan(&topic("/room"), 120), "not later than planned");
+        assert_eq!(stuck_at(&mut histories, 110), [None]);
     }
 
     #[test]
