@@ -507,25 +507,25 @@ impl ConnectionHandle {
         runs: &[Run<Bytes>],
         session: &ConnectionSession,
     ) -> Result<Pushed, Closure> {
-        let pushed = outbox.deliver(source, runs, bounds, Instant::now)?;
-        if !pushed.accepted {
-            return Ok(pushed);
-        }
         let mut proof = session.proof.lock();
-        proof.sent(position);
-        let Some(interval) = self.proof_interval() else { return Ok(pushed) };
-        let number = proof.ping(session.now(), interval);
-        let Some(ping) = number.and_then(|number| self.framing.numbered_ping(number)) else { return Ok(pushed) };
-        // Behind the messages: written at once if they were, and else queued like them.
-        let buffer = Bytes::from(ping);
-        let run = Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::Never, kept: None };
-        let mut with_ping = outbox.deliver(source, &[run], bounds, Instant::now)?;
-        if let (false, Some(number)) = (with_ping.accepted, number) {
-            // The messages have filled the outbox. The next delivery that is accepted brings another ping.
-            proof.withdraw(number);
+        let now = session.now();
+        let due = self.proof_interval().and_then(|interval| proof.due_ping(position, now, interval));
+        let ping = due.and_then(|number| self.framing.numbered_ping(number)).map(|ping| {
+            let buffer = Bytes::from(ping);
+            Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::Never, kept: None }
+        });
+        let pushed = match &ping {
+            // In one write: a write costs more than all else that a ping takes.
+            Some(ping) => outbox.deliver(source, &[runs, std::slice::from_ref(ping)].concat(), bounds, Instant::now),
+            None => outbox.deliver(source, runs, bounds, Instant::now),
+        }?;
+        if pushed.accepted {
+            proof.sent(position);
+            if ping.is_some() {
+                proof.force_ping(now);
+            }
         }
-        with_ping.join(pushed);
-        Ok(with_ping)
+        Ok(pushed)
     }
 }
 

@@ -59,6 +59,7 @@ impl OpenHistory {
             replay_messages: 1000,
             replay_bytes: 1 << 20,
             stamp: None,
+            replies_overtake: false,
         };
         let channel = Channel::new(key.channel.clone(), ChannelLimits::default(), || 7).replicated();
         OpenHistory {

@@ -121,8 +121,9 @@ impl Connection {
     pub(super) fn reach(&mut self, now: u64, position: Position) {
         self.take_pongs(now);
         let ping = self.proof.as_mut().and_then(|proof| {
+            let due = proof.due_ping(position, now, PROOF_INTERVAL);
             proof.sent(position);
-            proof.ping(now, PROOF_INTERVAL)
+            due.map(|_| proof.force_ping(now))
         });
         if let Some(number) = ping {
             self.send(now, Frame::Ping(number));

@@ -85,17 +85,6 @@ pub(crate) struct Pushed {
     pub(crate) depth: usize,
 }
 
-impl Pushed {
-    /// Adds the outcome of an earlier push of the same messages, which was accepted.
-    pub(crate) fn join(&mut self, earlier: Pushed) {
-        self.accepted = true;
-        self.behind = false;
-        self.wake |= earlier.wake;
-        self.left_behind |= earlier.left_behind;
-        self.dropped.add(earlier.dropped);
-    }
-}
-
 /// The fill level before a push.
 #[derive(Clone, Copy, Debug)]
 struct FillLevel {
