@@ -21,7 +21,7 @@ const TURN: Duration = Duration::from_secs(2);
 /// The load ahead of a turn. Clients with sessions are due for a ping since their last turn, which they get there. The others send a
 /// frame there, too: Linux delays the acknowledgements of a host that has answered, until it is silent for 40 ms, and then they cost the
 /// sender more. Clients that answer only the pings that keep a connection alive differ in nothing else, because a busy channel has no
-/// such silence.
+/// such silence (`net.ipv4.tcp_pingpong_thresh`).
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// A server with its clients.
