@@ -182,7 +182,7 @@ impl Js {
                 let card = here.get_mut(user).or_else(|| elsewhere.get_mut(user));
                 match (card, assigns, delta) {
                     (Some(card), Some(assigns), _) => card.assigns = assigns.clone(),
-                    (Some(card), None, Some((key, value))) => card.assigns.set(key, &value),
+                    (Some(card), None, Some((key, value))) => card.assigns.set(key, value),
                     _ => {}
                 }
             }
