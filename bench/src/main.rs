@@ -65,7 +65,7 @@ enum Action {
     /// Measures the resident memory of the server for an idle joined connection.
     Memory {
         /// Fail above this many bytes.
-        #[arg(long, default_value_t = 1750)]
+        #[arg(long, default_value_t = 1700)]
         limit: u64,
     },
 }

@@ -183,7 +183,7 @@ fn changes_of_local_users_are_logged_for_other_nodes_in_order() {
     room.channel.untrack("ada").expect("a member");
     room.channel.untrack("ada").expect("a member");
     let mut merged = Assigns::default();
-    merged.set("b", Json::encode(&2).expect("JSON"));
+    merged.set("b", &Json::encode(&2).expect("JSON"));
     room.channel.merge_assigns("ada", merged).expect("a member");
     room.channel.evict(&user("ada"), "spam").expect("a member");
     let expected = [

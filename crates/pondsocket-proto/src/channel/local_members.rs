@@ -337,11 +337,6 @@ impl LocalMembers {
         Departure { user, member }
     }
 
-    /// A member, of those that are here the one that came last unless slots were reused.
-    pub(super) fn latest(&self) -> Option<&Member> {
-        self.member(self.seats.last()?.as_ref()?.user.as_str())
-    }
-
     fn seat(&mut self, seat: Seat) -> Slot {
         if let Some(slot) = self.vacant.pop() {
             self.seats[slot.index()] = Some(seat);
@@ -459,7 +454,7 @@ mod tests {
     fn another_connection_adds_its_assigns_to_those_of_the_membership() {
         let assigns = |key: &str, value: i32| {
             let mut assigns = Assigns::default();
-            assigns.set(key, crate::wire::Json::encode(&value).expect("JSON"));
+            assigns.set(key, &crate::wire::Json::encode(&value).expect("JSON"));
             assigns
         };
         let mut state = LocalMembers::default();

@@ -181,7 +181,7 @@ mod tests {
 
     fn assigns(text: &str) -> Assigns {
         let mut assigns = Assigns::default();
-        assigns.set("of", Json::encode(text).expect("JSON"));
+        assigns.set("of", &Json::encode(text).expect("JSON"));
         assigns
     }
 

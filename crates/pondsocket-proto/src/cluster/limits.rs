@@ -43,7 +43,7 @@ impl RemoteLimits {
     /// Returns the assigns of a user, or empty ones if they are too large.
     pub(super) fn assigns(&mut self, assigns: Assigns) -> Assigns {
         // 4: the quotes, the colon and the comma of each entry.
-        let size: usize = assigns.iter().map(|(key, value)| key.len() + value.as_str().len() + 4).sum();
+        let size: usize = assigns.iter().map(|(key, value)| key.len() + value.len() + 4).sum();
         if size <= self.assigns + 4 {
             return assigns;
         }

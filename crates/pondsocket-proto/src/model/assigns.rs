@@ -1,56 +1,72 @@
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::fmt;
 
-use crate::wire::Json;
+use crate::wire::{Json, scan};
 
 /// Server-side values of a connection or a member, by key: JSON, in the order in which the keys were first set.
 ///
-/// A list and not a map: a member has a handful of assigns, and an idle one should take little memory. A clone shares
-/// every key and value.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Assigns(Box<[(Arc<str>, Json)]>);
+/// One text, which has a line `"key":value` for each entry, because an idle member should take little memory. Neither keys nor
+/// values have line breaks: in a JSON string they are escaped, and [`Json`] has none elsewhere.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Assigns(Box<str>);
 
 impl Assigns {
     /// Creates assigns with these entries; `None` if a key occurs twice, since JSON objects on the wire may repeat
     /// keys.
-    pub fn from_entries(entries: Vec<(Arc<str>, Json)>) -> Option<Assigns> {
+    pub fn from_entries(entries: Vec<(String, Json)>) -> Option<Assigns> {
         let keys: HashSet<&str> = entries.iter().map(|(key, _)| &**key).collect();
         if keys.len() < entries.len() {
             return None;
         }
-        Some(Assigns(entries.into()))
+        let lines = entries.iter().map(|(key, value)| ["\"", &escaped(key), "\":", value.as_str(), "\n"].concat());
+        Some(Assigns(lines.collect::<String>().into()))
     }
 
     /// The value under `key`.
-    pub fn get(&self, key: &str) -> Option<&Json> {
-        self.0.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
+    pub fn get(&self, key: &str) -> Option<Json> {
+        let (before, line) = self.find(&escaped(key))?;
+        Some(Json::from_valid(&self.0[before + value_of(line)..before + line.len()]))
     }
 
     /// Sets or replaces the value under `key`.
-    pub fn set(&mut self, key: &str, value: Json) {
-        self.set_like(&Assigns::default(), key, value);
+    pub fn set(&mut self, key: &str, value: &Json) {
+        let key = escaped(key);
+        let (before, line) = self.find(&key).unwrap_or((self.0.len(), ""));
+        let behind = self.0.get(before + line.len() + 1..).unwrap_or_default();
+        // In one allocation of exactly its size.
+        self.0 = [&self.0[..before], "\"", &key, "\":", value.as_str(), "\n", behind].concat().into();
     }
 
-    /// Sets or replaces the value under `key`, whose text is shared with `other` if that has the same key: members of a
-    /// channel tend to have the same ones.
-    pub(crate) fn set_like(&mut self, other: &Assigns, key: &str, value: Json) {
-        match self.0.iter_mut().find(|(name, _)| &**name == key) {
-            Some((_, old)) => *old = value,
-            None => {
-                let mut entries = std::mem::take(&mut self.0).into_vec();
-                // Exactly: a vector that doubles would have to be cut down again.
-                entries.reserve_exact(1);
-                let shared = other.0.iter().find(|(name, _)| &**name == key).map(|(name, _)| Arc::clone(name));
-                entries.push((shared.unwrap_or_else(|| key.into()), value));
-                self.0 = entries.into();
+    /// The line of an escaped key, and the number of bytes ahead of it.
+    fn find(&self, key: &str) -> Option<(usize, &str)> {
+        let mut before = 0;
+        for line in self.lines() {
+            // With the quote behind it, which is none of the key, since that is escaped.
+            if line[1..].strip_prefix(key).is_some_and(|rest| rest.starts_with('"')) {
+                return Some((before, line));
             }
+            before += line.len() + 1;
         }
+        None
     }
 
-    /// The size of the object as JSON, in bytes, with this value under `key`. Escapes in keys are not counted.
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.split_terminator('\n')
+    }
+
+    /// The size of the object as JSON, in bytes.
+    pub fn size(&self) -> usize {
+        // A line has a line break where the object has a comma, or its last brace.
+        if self.is_empty() { 2 } else { self.0.len() + 1 }
+    }
+
+    /// The same with this value under `key`.
     pub fn size_with(&self, key: &str, value: &Json) -> usize {
-        let others = self.iter().filter(|(name, _)| *name != key);
-        others.chain([(key, value)]).map(|(name, value)| size_of_entry(name, value)).sum::<usize>() + 1
+        let key = escaped(key);
+        let replaced = self.find(&key).map_or(0, |(_, line)| line.len() + 1);
+        // Two quotes, a colon and both braces.
+        self.0.len() - replaced + key.len() + value.as_str().len() + 5
     }
 
     /// Takes over every entry of `other`, key by key.
@@ -59,14 +75,17 @@ impl Assigns {
             *self = other;
             return;
         }
-        for (key, value) in other.0 {
-            self.set(&key, value);
+        for (key, value) in other.iter() {
+            self.set(&key, &Json::from_valid(value));
         }
     }
 
-    /// All entries, oldest key first.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(key, value)| (&**key, value))
+    /// All entries, with the text of their values, oldest key first.
+    pub fn iter(&self) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+        self.lines().map(|line| {
+            let (key, value) = line.split_at(value_of(line));
+            (unescaped(&key[1..key.len() - 2]), value)
+        })
     }
 
     /// Returns whether nothing is set.
@@ -76,23 +95,52 @@ impl Assigns {
 
     /// The whole map as the text of one JSON object.
     pub fn to_json(&self) -> String {
-        let mut out = String::from("{");
-        for (key, value) in self.iter() {
+        let mut out = String::with_capacity(self.0.len() + 2);
+        out.push('{');
+        for line in self.lines() {
             if out.len() > 1 {
                 out.push(',');
             }
-            out.push_str(&serde_json::to_string(key).expect("a string is always JSON"));
-            out.push(':');
-            out.push_str(value.as_str());
+            out.push_str(line);
         }
         out.push('}');
         out
     }
 }
 
-/// The size of an entry: key, value, two quotes, a colon, and a comma or brace.
-fn size_of_entry(key: &str, value: &Json) -> usize {
-    key.len() + value.as_str().len() + 4
+impl fmt::Debug for Assigns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_json())
+    }
+}
+
+/// A key as it is in JSON, without the quotes.
+fn escaped(key: &str) -> Cow<'_, str> {
+    if scan::plain(key.as_bytes(), 0) == key.len() {
+        return Cow::Borrowed(key);
+    }
+    let quoted = serde_json::to_string(key).expect("a string is always JSON");
+    Cow::Owned(quoted[1..quoted.len() - 1].into())
+}
+
+/// The reverse of [`escaped`].
+fn unescaped(key: &str) -> Cow<'_, str> {
+    if !key.contains('\\') {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(serde_json::from_str(&["\"", key, "\""].concat()).expect("it was a string"))
+}
+
+/// The place in a line at which the value begins.
+fn value_of(line: &str) -> usize {
+    // A backslash escapes the byte behind it.
+    let key = line.as_bytes();
+    let mut end = 1;
+    while key[end] != b'"' {
+        end += if key[end] == b'\\' { 2 } else { 1 };
+    }
+    // Behind the quote and the colon.
+    end + 2
 }
 
 #[cfg(test)]
@@ -106,29 +154,37 @@ mod tests {
     #[test]
     fn a_key_is_replaced_in_place_and_the_map_is_one_object() {
         let mut assigns = Assigns::default();
-        assigns.set("name", json("\"ada\""));
-        assigns.set("age", json("36"));
-        assigns.set("name", json("\"bob\""));
+        assigns.set("name", &json("\"ada\""));
+        assigns.set("age", &json("36"));
+        assigns.set("name", &json("\"bob\""));
         assert_eq!(assigns.to_json(), r#"{"name":"bob","age":36}"#);
     }
 
     #[test]
-    fn the_text_of_a_key_is_shared_with_assigns_that_have_it() {
-        let (mut ada, mut bob) = (Assigns::default(), Assigns::default());
-        ada.set("name", json("\"ada\""));
-        bob.set_like(&ada, "name", json("\"bob\""));
-        bob.set_like(&ada, "age", json("36"));
-        assert_eq!(bob.to_json(), r#"{"name":"bob","age":36}"#);
-        assert!(Arc::ptr_eq(&ada.0[0].0, &bob.0[0].0));
+    fn keys_that_need_escapes_are_found_and_read_back() {
+        let keys = ["a", "a\"", "a\":", "\\", "a\\\"", "\n", "", "é😀"];
+        let mut assigns = Assigns::default();
+        for (number, key) in keys.iter().enumerate() {
+            assigns.set(key, &json(&number.to_string()));
+        }
+        let entries: Vec<_> = assigns.iter().map(|(key, value)| (key.into_owned(), value.to_owned())).collect();
+        let expected: Vec<_> = keys.iter().enumerate().map(|(n, key)| (key.to_string(), n.to_string())).collect();
+        assert_eq!(entries, expected);
+        for (number, key) in keys.iter().enumerate() {
+            assert_eq!(assigns.get(key), Some(json(&number.to_string())), "{key:?}");
+        }
+        let read: std::collections::HashMap<String, usize> = serde_json::from_str(&assigns.to_json()).expect("JSON");
+        assert_eq!(read.len(), keys.len());
     }
 
     #[test]
     fn the_size_with_one_more_value_is_that_of_the_object() {
         let mut assigns = Assigns::default();
-        for (key, value) in [("name", "\"ada\""), ("age", "36"), ("name", "\"bob the builder\"")] {
+        assert_eq!(assigns.size(), assigns.to_json().len());
+        for (key, value) in [("name", "\"ada\""), ("age", "36"), ("\"", "0"), ("name", "\"bob the builder\"")] {
             let size = assigns.size_with(key, &json(value));
-            assigns.set(key, json(value));
-            assert_eq!(size, assigns.to_json().len());
+            assigns.set(key, &json(value));
+            assert_eq!((size, assigns.size()), (assigns.to_json().len(), size));
         }
     }
 
@@ -143,9 +199,9 @@ mod tests {
     fn only_the_keys_that_were_set_have_values() {
         let mut assigns = Assigns::default();
         assert!(assigns.is_empty());
-        assigns.set("name", json("\"ada\""));
+        assigns.set("name", &json("\"ada\""));
         assert!(!assigns.is_empty());
-        assert_eq!(assigns.get("name").map(Json::as_str), Some("\"ada\""));
+        assert_eq!(assigns.get("name"), Some(json("\"ada\"")));
         assert!(assigns.get("age").is_none());
     }
 
@@ -153,7 +209,7 @@ mod tests {
     fn merging_into_nothing_takes_all_and_merging_nothing_changes_nothing() {
         let mut assigns = Assigns::default();
         let mut other = Assigns::default();
-        other.set("a", json("1"));
+        other.set("a", &json("1"));
         assigns.merge(other);
         assigns.merge(Assigns::default());
         assert_eq!(assigns.to_json(), r#"{"a":1}"#);
@@ -162,11 +218,11 @@ mod tests {
     #[test]
     fn merging_overwrites_key_by_key() {
         let mut assigns = Assigns::default();
-        assigns.set("a", json("1"));
-        assigns.set("b", json("1"));
+        assigns.set("a", &json("1"));
+        assigns.set("b", &json("1"));
         let mut newer = Assigns::default();
-        newer.set("b", json("2"));
-        newer.set("\"c\"", json("3"));
+        newer.set("b", &json("2"));
+        newer.set("\"c\"", &json("3"));
         assigns.merge(newer);
         assert_eq!(assigns.to_json(), r#"{"a":1,"b":2,"\"c\"":3}"#);
     }

@@ -189,7 +189,7 @@ fn a_foreign_change_of_a_user_here_is_executed_and_published_as_our_own() {
         log,
         [
             r#"ada: Assign { key: "role", value: "admin" }"#,
-            r#"ada: MergeAssigns(Assigns([("level", 2)]))"#,
+            r#"ada: MergeAssigns({"level":2})"#,
             r#"ada: Presence({"x":1})"#,
             "ada: Untrack",
         ]

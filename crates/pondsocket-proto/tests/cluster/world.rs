@@ -37,7 +37,7 @@ pub(crate) fn json(text: &str) -> Json {
 
 pub(crate) fn assigns(pairs: &[(&str, &str)]) -> Assigns {
     let mut assigns = Assigns::default();
-    pairs.iter().for_each(|(key, value)| assigns.set(key, json(value)));
+    pairs.iter().for_each(|(key, value)| assigns.set(key, &json(value)));
     assigns
 }
 
@@ -273,7 +273,7 @@ impl TestCluster {
                 MemberChange::Left { user }
             }
             Command::Assign { key, value } => {
-                member.assigns.set(&key, value);
+                member.assigns.set(&key, &value);
                 MemberChange::Assigns { user, assigns: member.assigns.clone(), key: Some(key) }
             }
             Command::MergeAssigns(assigns) => {
@@ -324,7 +324,7 @@ impl TestCluster {
 
     pub(crate) fn set(&mut self, n: usize, channel: &ChannelKey, name: &str, key: &str, value: &str) {
         let member = self.nodes[n].users.get_mut(channel).and_then(|users| users.get_mut(&user(name))).expect("here");
-        member.assigns.set(key, json(value));
+        member.assigns.set(key, &json(value));
         let change = MemberChange::Assigns { user: user(name), assigns: member.assigns.clone(), key: Some(key.into()) };
         self.local(n, channel, change);
     }

@@ -172,7 +172,7 @@ fn assigns() -> BoxedStrategy<Assigns> {
         .prop_map(|entries| {
             let mut assigns = Assigns::default();
             for (key, value) in entries {
-                assigns.set(&key, value);
+                assigns.set(&key, &value);
             }
             assigns
         })

@@ -44,7 +44,7 @@ fn each_sends(kind: &str, [javascript, python, rust]: [Body; 3]) {
 fn assigns(entries: [(&str, &str); 2]) -> Assigns {
     let mut assigns = Assigns::default();
     for (key, value) in entries {
-        assigns.set(key, Json::encode(value).expect("a text"));
+        assigns.set(key, &Json::encode(value).expect("a text"));
     }
     assigns
 }

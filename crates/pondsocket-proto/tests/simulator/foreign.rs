@@ -87,7 +87,7 @@ impl World {
         let number = self.count();
         let name: Arc<str> = format!("x{}{}@{peer}", self.rng.below(4), channel.channel).into();
         let mut assigns = Assigns::default();
-        assigns.set("n", json(&number));
+        assigns.set("n", &json(&number));
         let shows = self.rng.coin().then(|| presence(number));
         let action = self.rng.weighted(&[
             (8, ForeignAction::join as fn(u64) -> ForeignAction),

@@ -93,7 +93,7 @@ impl Go {
                 vec![Body::PresenceUpdate { user, presence, event: None }]
             }
             (Some(card), ForeignAction::Assign(key, value)) => {
-                card.assigns.set(&key, json(&value));
+                card.assigns.set(&key, &json(&value));
                 vec![Body::AssignsUpdate { user, assigns: Some(card.assigns.clone()), delta: None }]
             }
             (_, ForeignAction::EvictElsewhere) => match pick(&room.elsewhere, choice) {
@@ -104,8 +104,8 @@ impl Go {
                 Some(user) => {
                     // It publishes only what it has changed.
                     let mut assigns = pondsocket_proto::channel::Assigns::default();
-                    assigns.set("go", json(&value));
-                    room.elsewhere.get_mut(&user).expect("it was picked").assigns.set("go", json(&value));
+                    assigns.set("go", &json(&value));
+                    room.elsewhere.get_mut(&user).expect("it was picked").assigns.set("go", &json(&value));
                     vec![Body::AssignsUpdate { user, assigns: Some(assigns), delta: None }]
                 }
                 None => vec![],

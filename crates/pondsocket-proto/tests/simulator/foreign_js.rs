@@ -98,7 +98,7 @@ impl Js {
                 vec![Body::PresenceUpdate { user, presence, event: None }]
             }
             (Some(card), ForeignAction::Assign(key, value)) => {
-                card.assigns.set(&key, json(&value));
+                card.assigns.set(&key, &json(&value));
                 let assigns = Some(card.assigns.clone());
                 vec![Body::AssignsUpdate { user, assigns, delta: Some((key, json(&value))) }]
             }
@@ -112,7 +112,7 @@ impl Js {
             (_, ForeignAction::AssignElsewhere(value)) => match pick(&room.elsewhere, choice) {
                 Some(user) => {
                     let card = room.elsewhere.get_mut(&user).expect("it was picked");
-                    card.assigns.set("js", json(&value));
+                    card.assigns.set("js", &json(&value));
                     vec![Body::AssignsUpdate { user, assigns: Some(card.assigns.clone()), delta: None }]
                 }
                 None => vec![],
@@ -182,7 +182,7 @@ impl Js {
                 let card = here.get_mut(user).or_else(|| elsewhere.get_mut(user));
                 match (card, assigns, delta) {
                     (Some(card), Some(assigns), _) => card.assigns = assigns.clone(),
-                    (Some(card), None, Some((key, value))) => card.assigns.set(key, value.clone()),
+                    (Some(card), None, Some((key, value))) => card.assigns.set(key, value),
                     _ => {}
                 }
             }

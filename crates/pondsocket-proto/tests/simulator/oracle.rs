@@ -204,8 +204,7 @@ fn compare(
 
 fn is_equal(a: &RemoteMember, b: &RemoteMember) -> bool {
     let sorted = |assigns: &Assigns| {
-        let mut entries: Vec<_> =
-            assigns.iter().map(|(key, value)| (key.to_owned(), value.as_str().to_owned())).collect();
+        let mut entries: Vec<_> = assigns.iter().map(|(key, value)| (key.into_owned(), value.to_owned())).collect();
         entries.sort();
         entries
     };

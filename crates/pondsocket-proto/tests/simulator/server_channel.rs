@@ -69,7 +69,7 @@ impl ServerChannel {
                 vec![MemberChange::Presence { user, presence }]
             }
             (Some(member), UserAction::Assign(key, value)) => {
-                member.assigns.set(&key, value);
+                member.assigns.set(&key, &value);
                 vec![MemberChange::Assigns { user, assigns: member.assigns.clone(), key: Some(key) }]
             }
             (Some(member), UserAction::Merge(assigns)) => {

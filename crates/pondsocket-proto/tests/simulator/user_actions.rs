@@ -90,8 +90,8 @@ impl World {
         let (number, shows) = (self.count(), self.rng.per_mille(600));
         let Some(node) = self.node(peer) else { return };
         let mut assigns = Assigns::default();
-        assigns.set(INCARNATION, json(&node.id.source()));
-        assigns.set("n", json(&number));
+        assigns.set(INCARNATION, &json(&node.id.source()));
+        assigns.set("n", &json(&number));
         let shown = shows.then(|| presence(number));
         self.perform(peer, channel, who, UserAction::Join(assigns, shown));
     }

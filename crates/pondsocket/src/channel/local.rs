@@ -66,7 +66,7 @@ impl Channel {
             // step under the lock.
             let mut merged = channel.local_members().member(user).ok_or(NotMember)?.assigns.clone();
             merged.merge(assigns.clone());
-            if merged.to_json().len() > most {
+            if merged.size() > most {
                 return Ok::<_, NotMember>(false);
             }
             channel.merge_assigns(user, assigns)?;

@@ -207,7 +207,7 @@ impl Connected {
     /// Sets an assign of the connection: the memberships that it joins start with a copy.
     pub fn assign<T: Serialize + ?Sized>(mut self, key: &str, value: &T) -> Self {
         match Json::encode(value) {
-            Ok(value) => self.assigns.set(key, value),
+            Ok(value) => self.assigns.set(key, &value),
             Err(error) => self.fail(encoding(error).in_call("accept().assign")),
         }
         self

@@ -272,7 +272,7 @@ fn check_accepted(
     if let Some(error) = connected.error.take() {
         return Err(error);
     }
-    if !connected.assigns.is_empty() && connected.assigns.to_json().len() > settings.max_assigns_size {
+    if !connected.assigns.is_empty() && connected.assigns.size() > settings.max_assigns_size {
         return Err(endpoint.observer.too_large(TooLarge::Assigns)).in_call("accept().assign");
     }
     if let (Some(offered), Some(name)) = (offered, &connected.subprotocol)

@@ -191,7 +191,7 @@ impl ConnectionHandle {
             drop(assigns);
             return Err(self.observer.too_large(TooLarge::Assigns));
         }
-        assigns.set(key, value);
+        assigns.set(key, &value);
         Ok(())
     }
 

@@ -23,11 +23,14 @@ pub(crate) struct PacingLimits {
 }
 
 impl PacingLimits {
-    /// The time that these bytes are worth.
-    fn worth(self, bytes: usize) -> Duration {
-        let nanos = (bytes as u128 * 1_000_000_000 / self.rate.max(1) as u128).min(self.wait.as_nanos());
-        // At most `wait`, which is less than a year, so it fits.
-        Duration::from_nanos(nanos as u64)
+    /// The time that these bytes are worth, in nanoseconds.
+    fn worth(self, bytes: usize) -> u64 {
+        (bytes as u128 * 1_000_000_000 / self.rate.max(1) as u128).min(u128::from(self.wait())) as u64
+    }
+
+    /// `wait` in nanoseconds. It is less than a year, so it fits.
+    fn wait(self) -> u64 {
+        self.wait.as_nanos() as u64
     }
 }
 
@@ -35,7 +38,8 @@ impl PacingLimits {
 /// the bytes that the connection takes restore it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credit {
-    left: Duration,
+    /// In nanoseconds, which are half of a `Duration`: every connection has one.
+    left: u64,
     /// The time of that credit: when the connection last took bytes, or when its queue began to fill.
     at: Instant,
     left_behind: bool,
@@ -43,7 +47,7 @@ pub(crate) struct Credit {
 
 impl Credit {
     pub(crate) fn new(terms: PacingLimits, now: Instant) -> Credit {
-        Credit { left: terms.wait, at: now, left_behind: false }
+        Credit { left: terms.wait(), at: now, left_behind: false }
     }
 
     /// The time at which the connection last took bytes, or at which its queue began to fill.
@@ -59,8 +63,9 @@ impl Credit {
     /// Notes that the connection has taken bytes at once, while its queue was empty.
     pub(crate) fn earn(&mut self, bytes: usize, terms: PacingLimits) {
         // Checked first, because each write of a delivery comes here and the credit is nearly always full.
-        if self.left < terms.wait {
-            self.left = (self.left + terms.worth(bytes)).min(terms.wait);
+        let most = terms.wait();
+        if self.left < most {
+            self.left = (self.left + terms.worth(bytes)).min(most);
         }
     }
 
@@ -74,12 +79,12 @@ impl Credit {
 
     /// The time at which the credit is spent, if no more bytes are taken.
     pub(crate) fn ends(&self) -> Instant {
-        self.at + self.left
+        self.at + Duration::from_nanos(self.left)
     }
 
     /// Returns whether channels wait for the connection, whose queue is over its bounds.
     pub(crate) fn holds(&mut self, now: Instant) -> bool {
-        self.left_behind |= self.left_at(now).is_zero();
+        self.left_behind |= self.left_at(now) == 0;
         !self.left_behind
     }
 
@@ -97,8 +102,8 @@ impl Credit {
         self.left_behind = false;
     }
 
-    fn left_at(&self, now: Instant) -> Duration {
-        self.left.saturating_sub(now.saturating_duration_since(self.at))
+    fn left_at(&self, now: Instant) -> u64 {
+        self.left.saturating_sub(now.saturating_duration_since(self.at).as_nanos() as u64)
     }
 }
 

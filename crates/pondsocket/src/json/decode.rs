@@ -43,7 +43,7 @@ pub(crate) fn assigns<T: DeserializeOwned>(assigns: &Assigns) -> Result<T> {
 }
 
 /// Decodes one stored value by its key, or returns 404.
-pub(crate) fn assign<T: DeserializeOwned>(key: &str, value: Option<&Json>) -> Result<T> {
+pub(crate) fn assign<T: DeserializeOwned>(key: &str, value: Option<Json>) -> Result<T> {
     let value = value.ok_or_else(|| Error::not_found(format!("no assign `{key}`")))?;
     from_server(key, value.as_str())
 }

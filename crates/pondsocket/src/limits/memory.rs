@@ -182,6 +182,11 @@ impl Memory {
 pub(crate) struct Account(usize);
 
 impl Account {
+    /// An account of a holder that has nothing.
+    pub(crate) const fn none() -> Account {
+        Account(0)
+    }
+
     /// Reports the bytes that are held now, if they differ by a step, and announces a change of the pressure at once.
     /// Returns the change that was reported.
     pub(crate) fn set(&mut self, memory: &Memory, bytes: usize) -> Option<AccountChange> {

@@ -77,8 +77,8 @@ impl ConnectionInfo<'_> {
     /// # Errors
     /// 404 if it is not set, 500 if it cannot be decoded as `T`.
     pub fn assign<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        let value = self.assigns.lock().get(key).cloned();
-        decode::assign(key, value.as_ref())
+        let value = self.assigns.lock().get(key);
+        decode::assign(key, value)
     }
 }
 

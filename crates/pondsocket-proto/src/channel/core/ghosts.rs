@@ -22,7 +22,7 @@ pub struct SavedGhost {
 impl SavedGhost {
     /// The bytes of JSON of assigns and presence, roughly.
     fn bytes(&self) -> usize {
-        let assigns = self.assigns.iter().map(|(key, value)| key.len() + value.as_str().len());
+        let assigns = self.assigns.iter().map(|(key, value)| key.len() + value.len());
         assigns.sum::<usize>() + self.presence.as_ref().map_or(0, |presence| presence.as_str().len())
     }
 }

@@ -250,7 +250,7 @@ mod tests {
         while channel.has_queued() {
             let batch = channel.take();
             let user = |slot: Slot| batch.listener(slot).map(|listener| listener.user.as_str().to_owned());
-            let role = batch.listener(slot).and_then(|listener| listener.assigns.get("role").cloned());
+            let role = batch.listener(slot).and_then(|listener| listener.assigns.get("role"));
             portions.push((batch.is_filtered(), user(slot), user(other), role.is_some()));
         }
         let user = |name: &str| Some(name.to_owned());

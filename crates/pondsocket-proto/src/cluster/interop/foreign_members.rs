@@ -145,7 +145,7 @@ impl ForeignMembers {
     ) -> Option<Assigns> {
         let mut all = self.users.get(user)?.assigns.clone();
         match (assigns, delta) {
-            (_, Some((key, value))) => all.set(&key, value),
+            (_, Some((key, value))) => all.set(&key, &value),
             (Some(assigns), None) => all = assigns,
             (None, None) => {}
         }
@@ -157,7 +157,7 @@ impl ForeignMembers {
         let Some(member) = self.users.get_mut(user) else { return };
         match (assigns, delta) {
             // The single change counts: the complete assigns beside it may be outdated.
-            (_, Some((key, value))) => member.assigns.set(&key, value),
+            (_, Some((key, value))) => member.assigns.set(&key, &value),
             (Some(assigns), None) => member.assigns = assigns,
             (None, None) => {}
         }
@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(names(&members), [""; 0]);
         join(&mut members, "a", "ada");
         members.assign(&user("ada"), None, Some(("k".into(), one.clone())));
-        assert_eq!(members.get(&user("ada")).expect("there").assigns.get("k"), Some(&one));
+        assert_eq!(members.get(&user("ada")).expect("there").assigns.get("k"), Some(one));
         members.assign(&user("ada"), Some(Assigns::default()), None);
         assert!(members.get(&user("ada")).expect("there").assigns.is_empty());
     }

@@ -334,11 +334,11 @@ impl Interop {
 
 /// The command that gives a user of this node these assigns; `None` if it has them already.
 fn change_of(present: &Assigns, assigns: Option<Assigns>, delta: Option<(String, Json)>) -> Option<Command> {
-    let is_so = |(key, value): (&str, &Json)| present.get(key) == Some(value);
+    let is_so = |key: &str, value: &str| present.get(key).is_some_and(|known| known.as_str() == value);
     match (delta, assigns) {
-        (Some((key, value)), _) => (!is_so((&key, &value))).then_some(Command::Assign { key, value }),
+        (Some((key, value)), _) => (!is_so(&key, value.as_str())).then_some(Command::Assign { key, value }),
         (None, Some(assigns)) => {
-            let changes = !assigns.iter().all(is_so);
+            let changes = !assigns.iter().all(|(key, value)| is_so(&key, value));
             changes.then_some(Command::MergeAssigns(assigns))
         }
         (None, None) => None,

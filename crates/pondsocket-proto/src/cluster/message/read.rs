@@ -227,7 +227,7 @@ pub(super) fn assigns(text: &str, name: &'static str) -> Result<Assigns, Malform
     }
     // The text was parsed as JSON before, but not its strings: half a surrogate pair in a key fails only here.
     let Entries(entries) = serde_json::from_str(text).map_err(|_| Malformed::Field(name, Unsafe::Surrogate.into()))?;
-    let entries = entries.into_iter().map(|(key, value)| Ok((key.into(), json(value.get(), name)?)));
+    let entries = entries.into_iter().map(|(key, value)| Ok((key.into_owned(), json(value.get(), name)?)));
     Assigns::from_entries(entries.collect::<Result<_, _>>()?).ok_or(Malformed::Repeated)
 }
 

@@ -54,7 +54,7 @@ fn size_of_user(user: &UserState) -> usize {
     // An estimate: 4 for quotes, colon and comma of an entry, 64 for the fixed fields of a user. The limit is far below
     // that of a bus, so escapes do not matter.
     let presence = user.presence.as_ref().map_or(0, |presence| presence.as_str().len());
-    let assigns = user.assigns.iter().map(|(key, value)| key.len() + value.as_str().len() + 4).sum::<usize>();
+    let assigns = user.assigns.iter().map(|(key, value)| key.len() + value.len() + 4).sum::<usize>();
     user.id.len() + presence + assigns + 64
 }
 

@@ -33,7 +33,7 @@ fn of_entry(user: &str, entry: &Entry) -> u64 {
 }
 
 fn of_assigns(assigns: &Assigns) -> u64 {
-    assigns.iter().map(|(key, value)| of_member(key, of_json(value.as_str()))).fold(0, u64::wrapping_add)
+    assigns.iter().map(|(key, value)| of_member(&key, of_json(value))).fold(0, u64::wrapping_add)
 }
 
 fn of_member(key: &str, value: u64) -> u64 {
@@ -116,7 +116,7 @@ mod tests {
     fn assigns(pairs: &[(&str, &str)]) -> Assigns {
         let mut assigns = Assigns::default();
         for (key, value) in pairs {
-            assigns.set(key, Json::from_raw(value).expect("JSON"));
+            assigns.set(key, &Json::from_raw(value).expect("JSON"));
         }
         assigns
     }

@@ -97,7 +97,7 @@ impl LocalState {
 
     fn assign(&mut self, user: UserId, assigns: Assigns, key: Option<String>) -> Option<Delta> {
         self.users.get(&user)?;
-        let delta = key.as_ref().and_then(|key| assigns.get(key).cloned().map(|value| (key.clone(), value)));
+        let delta = key.as_ref().and_then(|key| assigns.get(key).map(|value| (key.clone(), value)));
         let body = Body::AssignsUpdate { user: (&user).into(), assigns: Some(assigns.clone()), delta };
         Some(self.apply(MemberChange::Assigns { user, assigns, key }, None, body))
     }
@@ -144,7 +144,7 @@ mod tests {
         let body = shown(r#"{"a":2}"#, Some(PresenceEvent::Update));
         assert_eq!(deltas, [Delta { body, versions: (12, 13), joined: None }]);
         let mut assigns = Assigns::default();
-        assigns.set("k", Json::from_raw("1").expect("JSON"));
+        assigns.set("k", &Json::from_raw("1").expect("JSON"));
         let change = MemberChange::Assigns { user: user("ada"), assigns: assigns.clone(), key: Some("k".into()) };
         let delta = Some(("k".into(), Json::from_raw("1").expect("JSON")));
         let body = Body::AssignsUpdate { user: "ada".into(), assigns: Some(assigns), delta };

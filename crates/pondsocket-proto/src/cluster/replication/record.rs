@@ -300,7 +300,7 @@ mod tests {
             [user("bob")]
         );
         let mut assigns = Assigns::default();
-        assigns.set("k", Json::from_raw("1").expect("JSON"));
+        assigns.set("k", &Json::from_raw("1").expect("JSON"));
         let set = MemberChange::Assigns { user: user("bob"), assigns: assigns.clone(), key: None };
         assert_eq!(record.delta(1, (7, 8), set.clone(), 1), [user("bob")]);
         assert_eq!(record.delta(1, (8, 9), left("ada"), 1), [user("ada")]);

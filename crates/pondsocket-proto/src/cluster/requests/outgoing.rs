@@ -452,7 +452,7 @@ impl PendingUpdate {
                 (body, ForeignUpdate::Presence(presence))
             }
             PendingUpdate::Assign(key, value) => {
-                all.set(&key, value.clone());
+                all.set(&key, &value);
                 let delta = Some((key, value));
                 let body = Body::AssignsUpdate { user, assigns: Some(all.clone()), delta: delta.clone() };
                 (body, ForeignUpdate::Assigns(Some(all), delta))

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use pondsocket_proto::channel::{Assigns, Join, ResumeRequest, Step};
 use pondsocket_proto::id::ChannelName;
-use pondsocket_proto::wire::Json;
 use tokio::time::Instant;
 
 use super::session::Session;
@@ -205,21 +204,26 @@ impl Session {
 
 /// Returns whether the assigns of a member stay within their limit with those of a joining connection and of the chain.
 fn fits(assigns: &Assigns, joining: &Assigns, chain: &[Step], most: usize) -> bool {
-    let added = || {
-        joining.iter().chain(chain.iter().filter_map(|step| match step {
+    let steps = || {
+        chain.iter().filter_map(|step| match step {
             Step::Assign(key, value) => Some((key.as_str(), value)),
             _ => None,
-        }))
+        })
     };
+    if joining.is_empty() && steps().next().is_none() {
+        return true;
+    }
     // Each in an object of its own is at least as much as all in one. Usually it fits, and nothing has to be copied.
-    let alone = |(key, value): (&str, &Json)| Assigns::default().size_with(key, value);
-    if assigns.iter().chain(added()).map(alone).sum::<usize>() <= most {
+    let alone = steps().map(|(key, value)| Assigns::default().size_with(key, value)).sum::<usize>();
+    if assigns.size() + joining.size() + alone <= most {
         return true;
     }
     let mut assigns = assigns.clone();
-    added().all(|(key, value)| {
-        let fits = assigns.size_with(key, value) <= most;
-        assigns.set(key, value.clone());
-        fits
-    })
+    assigns.merge(joining.clone());
+    assigns.size() <= most
+        && steps().all(|(key, value)| {
+            let fits = assigns.size_with(key, value) <= most;
+            assigns.set(key, value);
+            fits
+        })
 }

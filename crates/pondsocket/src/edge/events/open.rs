@@ -14,7 +14,7 @@ use crate::edge::body::Body;
 use crate::edge::refusal::HttpRefusal;
 use crate::endpoint::EndpointInner;
 use crate::engine::framing::Framing;
-use crate::engine::outbox::{BodyReader, Writer};
+use crate::engine::outbox::Writer;
 use crate::engine::stream::{Secret, Stream};
 use crate::error::Error;
 use crate::metrics::DeclineReason;
@@ -51,7 +51,7 @@ pub(crate) fn open(
     let secret = secret.map_err(|error| HttpRefusal::new(Error::internal(error), DeclineReason::Handshake))?;
     // A client without a session could not resume by an id.
     let framing = Framing::Events { ids: accepted.session.is_some() };
-    let prepared = accepted.with_handle(endpoint, framing, Writer::Body(BodyReader::default()));
+    let prepared = accepted.with_handle(endpoint, framing, Writer::Body(Box::default()));
     let (stream, messages) = Stream::new(secret, Arc::clone(&prepared.handle));
     endpoint.streams.add(&stream);
     let posts = EventStreamTransport::new(Arc::clone(endpoint), Arc::clone(&stream), messages);

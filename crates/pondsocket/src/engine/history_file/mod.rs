@@ -299,7 +299,7 @@ mod tests {
         let values = ["null", "1e400", r#"{"a" : "\u0041","a":2}"#, r#""é\ud800""#, "[[]]"];
         let assigns = prop::collection::btree_map("[a-zé\"\\\\]{0,3}", prop::sample::select(values.to_vec()), 0..4);
         (user(), any::<u64>(), assigns, prop::option::of("[a-z]{0,3}")).prop_map(|(user, left, assigns, mood)| {
-            let entry = |(key, value): (String, &str)| (key.into(), Json::from_raw(value).expect("JSON"));
+            let entry = |(key, value): (String, &str)| (key, Json::from_raw(value).expect("JSON"));
             let assigns = Assigns::from_entries(assigns.into_iter().map(entry).collect()).expect("different keys");
             let presence = mood.map(|mood| {
                 Object::encode(&[("mood", mood)].into_iter().collect::<std::collections::BTreeMap<_, _>>())

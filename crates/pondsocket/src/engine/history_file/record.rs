@@ -125,7 +125,7 @@ impl<'a> Record<'a> {
 
     pub(super) fn ghost(ghost: &'a SavedGhost) -> serde_json::Result<Record<'a>> {
         let SavedGhost { user, left, assigns, presence } = ghost;
-        let assign = |(key, value): (&'a str, &'a Json)| Ok((key.into(), serde_json::from_str(value.as_str())?));
+        let assign = |(key, value): (Cow<'a, str>, &'a str)| Ok((key, serde_json::from_str(value)?));
         Ok(Record::Ghost {
             user: user.as_str().into(),
             left: *left,
@@ -184,7 +184,7 @@ impl<'a> Record<'a> {
 
     pub(super) fn into_ghost(self) -> Option<SavedGhost> {
         let Record::Ghost { user, left, assigns, presence } = self else { return None };
-        let assign = |(key, value): (Cow<'_, str>, &RawValue)| Some((key.into(), Json::encode(value).ok()?));
+        let assign = |(key, value): (Cow<'_, str>, &RawValue)| Some((key.into_owned(), Json::encode(value).ok()?));
         Some(SavedGhost {
             user: UserId::new(&user).ok()?,
             left,

@@ -11,7 +11,6 @@ use pondsocket_proto::ws::{self, Opcode};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::writer::BodyReader;
 use super::{Bounds, Outbox, Pushed, Source, Writer};
 use crate::engine::closing::Closure;
 use crate::engine::framing::Framing;
@@ -93,7 +92,7 @@ pub(super) fn event(text: &str) -> Bytes {
 }
 
 pub(super) fn outbox_of_a_body() -> Outbox {
-    Outbox::new(Writer::Body(BodyReader::default()), Framing::Events { ids: false }, BOUNDS, start())
+    Outbox::new(Writer::Body(Box::default()), Framing::Events { ids: false }, BOUNDS, start())
 }
 
 /// The bytes that a body takes, and whether the connection's task is to look at what is left.

@@ -8,6 +8,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `queue` | the queued frames, their bounds, their memory |
+//! | `on_demand` | the memory of an empty queue: none |
 //! | `shed` | the drop policies |
 //! | `holes` | the places of kept messages, which the client gets later |
 //! | `backpressure` | the channels that wait for room, and the client's credit with them |
@@ -18,6 +19,7 @@ mod backpressure;
 #[cfg(all(test, not(pond_loom)))]
 mod fixture;
 mod holes;
+mod on_demand;
 mod queue;
 mod shed;
 mod writer;
@@ -37,14 +39,14 @@ use crate::limits::memory::Memory;
 use crate::metrics::CloseReason;
 
 use backpressure::Backpressure;
-use queue::FrameQueue;
+use on_demand::OnDemand;
 use writer::Output;
 
 pub(crate) use backpressure::{Lag, RoomWait};
 pub(crate) use holes::{CaughtUp, Hole};
 pub(crate) use queue::{Bounds, Source};
 pub(crate) use shed::Dropped;
-pub(crate) use writer::{BodyReader, Writer};
+pub(crate) use writer::Writer;
 
 /// The most bytes that a body takes at once, unless one frame has more. The slow-client policy cannot drop taken bytes.
 const BODY_TAKES: usize = 64 * 1024;
@@ -60,7 +62,7 @@ pub(crate) struct OutboxLimits {
 /// The outbox of one client.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    queue: FrameQueue,
+    queue: OnDemand,
     lifecycle: Lifecycle,
     output: Output,
     backpressure: Backpressure,
@@ -97,7 +99,7 @@ struct FillLevel {
 impl Outbox {
     pub(crate) fn new(writer: Writer, framing: Framing, bounds: Bounds, now: Instant) -> Self {
         Outbox {
-            queue: FrameQueue::new(framing),
+            queue: OnDemand::new(framing),
             lifecycle: Lifecycle::new(),
             output: Output::new(writer),
             backpressure: Backpressure::new(bounds, now),
@@ -266,7 +268,7 @@ impl Outbox {
         Pushed { accepted: true, wake: true, ..Pushed::default() }
     }
 
-    /// Fills the front hole up to an offset (see [`FrameQueue::fill`]).
+    /// Fills the front hole up to an offset (see [`FrameQueue::fill`](queue::FrameQueue::fill)).
     pub(crate) fn fill(&mut self, hole: &Hole, up_to: u64, runs: &[Run<Bytes>]) {
         self.queue.fill(hole, up_to, runs);
     }

@@ -87,24 +87,20 @@ pub(super) struct FrameQueue {
     /// The unwritten bytes of a frame whose beginning was written; 0 at a boundary of frames.
     pub(super) started: usize,
     frames: u32,
-    framing: Framing,
+    pub(super) framing: Framing,
 }
 
 impl FrameQueue {
-    pub(super) fn new(framing: Framing) -> FrameQueue {
+    pub(super) const fn new(framing: Framing) -> FrameQueue {
         FrameQueue {
             entries: VecDeque::new(),
             bytes: 0,
             own_bytes: 0,
-            account: Account::default(),
+            account: Account::none(),
             started: 0,
             frames: 0,
             framing,
         }
-    }
-
-    pub(super) fn framing(&self) -> Framing {
-        self.framing
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -237,10 +233,6 @@ impl FrameQueue {
                 self.entries.pop_front();
             }
         }
-        if self.entries.is_empty() {
-            // An idle connection holds no buffer.
-            self.entries = VecDeque::new();
-        }
     }
 
     /// Drops `frames` frames of `bytes` bytes off the front of an entry.
@@ -302,7 +294,7 @@ impl FrameQueue {
 
     /// Drops all frames.
     pub(super) fn clear(&mut self) {
-        self.entries = VecDeque::new();
+        self.entries.clear();
         (self.frames, self.bytes, self.own_bytes, self.started) = (0, 0, 0, 0);
     }
 }
@@ -399,11 +391,16 @@ mod tests {
 
     #[test]
     fn an_emptied_outbox_holds_no_buffer() {
-        let mut outbox = outbox();
+        let (mut outbox, memory) = (outbox(), Arc::new(Memory::new(0)));
         for _ in 0..10 {
             send(&mut outbox, frame("x"));
+            outbox.report(&memory);
         }
+        assert!(outbox.queue.entries.capacity() > 0);
         advance(&mut outbox, 30);
-        assert_eq!(outbox.queue.entries.capacity(), 0);
+        outbox.report(&memory);
+        assert_eq!((outbox.queue.entries.capacity(), memory.used()), (0, 0));
+        drop(outbox.disconnect(TOO_SLOW));
+        assert_eq!(outbox.queue.entries.capacity(), 0, "nor one whose connection has ended");
     }
 }

@@ -94,14 +94,14 @@ impl FrameQueue {
     }
 
     fn drop_first_frame(&mut self, at: usize) {
-        let bytes = self.framing().frame_len(&self.entries[at].bytes);
+        let bytes = self.framing.frame_len(&self.entries[at].bytes);
         self.drop_front(at, 1, bytes);
     }
 
     /// Drops frames off the end of an entry until the queue is within its bounds. Frames can be told apart from the front only, so
     /// the beginnings of all of them are looked up first.
     pub(super) fn drop_last_frames(&mut self, at: usize, bounds: Bounds) {
-        let (bytes, framing) = (self.entries[at].bytes.clone(), self.framing());
+        let (bytes, framing) = (self.entries[at].bytes.clone(), self.framing);
         let next =
             |start: &usize| Some(*start + framing.frame_len(&bytes[*start..])).filter(|next| *next < bytes.len());
         let mut starts: Vec<_> = std::iter::successors(Some(0), next).collect();

@@ -14,8 +14,8 @@ pub(crate) enum Writer {
     Socket(OwnedWriteHalf),
     /// Only the connection's task can write.
     Task,
-    /// The body of an HTTP response, which takes queued frames when its host has room.
-    Body(BodyReader),
+    /// The body of an HTTP response, which takes queued frames when its host has room. Boxed, because most writers are sockets.
+    Body(Box<BodyReader>),
     /// None: the side of the server is closed.
     Gone,
 }
