@@ -18,7 +18,7 @@ thread_local! {
     static SPARE: Cell<Option<Box<FrameQueue>>> = const { Cell::new(None) };
 }
 
-/// What an outbox without a queue shows.
+/// The queue of an outbox without one.
 static EMPTY: FrameQueue = FrameQueue::new(Framing::Plain);
 
 /// A [`FrameQueue`] that is created by the first change.
