@@ -5,6 +5,7 @@ use std::io;
 
 use mounted::Database;
 use rocket::config::{Config, Shutdown};
+use rocket::error::ErrorKind;
 use rocket::fairing::AdHoc;
 use rocket::http::ContentType;
 use rocket::{State, get, routes};
@@ -33,8 +34,11 @@ async fn main() -> io::Result<()> {
         handle.notify();
         report
     });
-    rocket.launch().await.map_err(io::Error::other)?;
-    Ok(())
+    match rocket.launch().await {
+        // Requests that had not ended in the time for them were cut off, of which Rocket warns.
+        Err(error) if matches!(error.kind(), ErrorKind::Shutdown(_, None)) => Ok(()),
+        ended => ended.map(drop).map_err(io::Error::other),
+    }
 }
 
 #[get("/messages")]
