@@ -302,8 +302,7 @@ options! {
         /// many clients which arrive at once delay the messages of others by little. Further ones wait, first come, first
         /// served; those of an idle server do not wait. The standalone server also accepts so many sockets in a round, so that their
         /// TLS handshakes take turns. A larger number takes less CPU for each client, because more are handled when the thread
-        /// wakes up, and admits them faster when messages are many, but delays these more; 0 is no limit. A thread that has had
-        /// nothing to do for members in eight rounds lets four times as many begin in each, until it has. Default 16.
+        /// wakes up, and admits them faster when messages are many, but delays these more; 0 is no limit. Default 16.
         arrivals_per_round: usize = 16,
         /// The number of messages in a channel's queue above which the connections whose event handlers publish into it
         /// through their contexts are not read. Other publishers can wait with [`Channel::ready`](crate::Channel::ready).

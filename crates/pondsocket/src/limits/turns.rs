@@ -5,15 +5,12 @@
 //! waits behind the work for all of them at each of its hops. So each thread lets only so many of them begin in one round
 //! through its ready tasks; the others wait here, first come, first served. No clock is involved: the less the thread has to
 //! do, the shorter are the rounds, and an idle one admits as fast as it can.
-//!
-//! Small rounds cost CPU, because each looks at the sockets and goes through all steps of the server for few clients. So they are
-//! larger after some in which there was nothing for members: then one message at most, at one hop, waits behind a large one.
 
 use std::cell::LazyCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use tokio::sync::oneshot;
@@ -21,19 +18,10 @@ use tokio::task::yield_now;
 
 use crate::engine::sync::Mutex;
 
-/// The number of rounds in a row without work for members after which rounds are larger.
-const QUIET_ROUNDS: usize = 8;
-
-/// The factor by which these are.
-const QUIET_FACTOR: usize = 4;
-
 thread_local! {
     /// Of the thread and not of the server, because a round is one of a thread: servers on one thread share it, and a thread that
     /// is blocked holds up no other.
     static TURNS: LazyCell<Arc<Turns>> = const { LazyCell::new(Arc::default) };
-    /// True if this thread has worked for members since the last round. Shared with its turns, which a task on another thread may
-    /// give.
-    static HAS_WORKED: LazyCell<Arc<AtomicBool>> = const { LazyCell::new(Arc::default) };
 }
 
 /// The turns of one thread.
@@ -41,8 +29,6 @@ thread_local! {
 pub(crate) struct Turns {
     /// The turns that are left in this round. None as long as anybody waits.
     left: AtomicUsize,
-    /// See [`HAS_WORKED`].
-    has_worked: Arc<AtomicBool>,
     waiting: Mutex<Waiting>,
 }
 
@@ -52,8 +38,6 @@ struct Waiting {
     queue: VecDeque<oneshot::Sender<()>>,
     /// A task gives the turns.
     is_served: bool,
-    /// The last rounds without work for members.
-    quiet: usize,
 }
 
 /// Waits for a turn on this thread, of which there are at most so many in a round; 0 stands for no limit. Returns at once, and
@@ -64,12 +48,6 @@ pub(crate) async fn wait(per_round: usize) {
     if !take(per_round) {
         TURNS.with(|turns| Arc::clone(turns)).wait(per_round).await;
     }
-}
-
-/// Notes that this thread works for members: a message of one of them, or one for all of a channel.
-pub(crate) fn work_for_members() {
-    // Relaxed: nothing else is read by it.
-    HAS_WORKED.with(|has_worked| has_worked.store(true, Ordering::Relaxed));
 }
 
 /// Takes a turn of this thread, if there is one left in this round.
@@ -112,8 +90,7 @@ impl Turns {
 impl Default for Turns {
     fn default() -> Turns {
         // As many as the first server allows in a round.
-        let (left, has_worked) = (AtomicUsize::new(usize::MAX), HAS_WORKED.with(|has_worked| Arc::clone(has_worked)));
-        Turns { left, has_worked, waiting: Mutex::default() }
+        Turns { left: AtomicUsize::new(usize::MAX), waiting: Mutex::default() }
     }
 }
 
@@ -137,13 +114,9 @@ async fn serve(mut server: TurnServer) {
 impl TurnServer {
     /// Gives the turns of a round. Returns `false` if nobody waits any more.
     fn give(&mut self) -> bool {
-        let has_worked = self.turns.has_worked.swap(false, Ordering::Relaxed);
         let mut waiting = self.turns.waiting.lock();
-        waiting.quiet = if has_worked { 0 } else { waiting.quiet.saturating_add(1) };
-        let factor = if waiting.quiet > QUIET_ROUNDS { QUIET_FACTOR } else { 1 };
-        let turns = self.per_round.saturating_mul(factor);
-        let mut next = Vec::with_capacity(turns.min(waiting.queue.len()));
-        while next.len() < turns
+        let mut next = Vec::with_capacity(self.per_round.min(waiting.queue.len()));
+        while next.len() < self.per_round
             && let Some(first) = waiting.queue.pop_front()
         {
             if !first.is_closed() {
@@ -155,7 +128,7 @@ impl TurnServer {
             // The memory of a storm is not kept.
             waiting.queue = VecDeque::new();
             waiting.is_served = false;
-            self.turns.left.store(turns - next.len(), Ordering::Relaxed);
+            self.turns.left.store(self.per_round - next.len(), Ordering::Relaxed);
         }
         drop(waiting);
         for turn in next {
@@ -234,30 +207,6 @@ mod tests {
         assert_eq!(rounds.concat(), (0..10).collect::<Vec<_>>());
         // Two rounds of the tasks can be one of this test.
         assert!(rounds.iter().all(|round| round.len() <= 6), "{rounds:?}");
-    }
-
-    #[tokio::test]
-    async fn rounds_are_larger_while_there_is_nothing_for_members() {
-        let quiet = LocalSet::new().run_until(rounds(200, 3)).await;
-        let sizes: Vec<_> = quiet.iter().map(Vec::len).collect();
-        assert_eq!(quiet.concat(), (0..200).collect::<Vec<_>>());
-        assert!(sizes[..QUIET_ROUNDS / 2].iter().all(|size| *size <= 6), "{sizes:?}");
-        assert!(sizes.iter().any(|size| *size >= 3 * QUIET_FACTOR), "{sizes:?}");
-        // A member of each round keeps them small.
-        let members = LocalSet::new();
-        let busy = members.run_until(async {
-            let member = spawn_local(async {
-                loop {
-                    work_for_members();
-                    yield_now().await;
-                }
-            });
-            let busy = rounds(200, 3).await;
-            member.abort();
-            busy
-        });
-        let sizes: Vec<_> = busy.await.iter().map(Vec::len).collect();
-        assert!(sizes.iter().all(|size| *size <= 6), "{sizes:?}");
     }
 
     #[tokio::test]

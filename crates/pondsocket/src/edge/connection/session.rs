@@ -21,7 +21,6 @@ use crate::engine::ids;
 use crate::engine::live::ChangedChannels;
 use crate::error::{Error, Result};
 use crate::limits::message_rate::Rates;
-use crate::limits::turns;
 use crate::lobby::LobbyInner;
 use crate::metrics::{CloseReason, GraceEvent, Limit, Queue};
 
@@ -225,7 +224,6 @@ impl Session {
         let Some(subscription) = self.subscriptions.find(&message.channel) else {
             return self.not_joined(&message.channel, &message.request_id);
         };
-        turns::work_for_members();
         let (connection, channel, event) = (self.handle.id(), &*message.channel, &*message.event);
         tracing::trace!(target: "pondsocket::message", %connection, channel, event, bytes, "received");
         self.handle.count(|metrics, me| metrics.message_received(me, channel, event, bytes));
