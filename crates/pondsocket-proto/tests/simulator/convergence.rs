@@ -131,7 +131,8 @@ impl World {
 
     fn requests_are_answered(&mut self) {
         let now = self.now;
-        let is_late = |asked: &u64| now > asked + 4 * SECOND;
+        // An eviction waits for a node that does not answer for a lifetime and two beats (docs/cluster.md, Operations), others for less.
+        let is_late = |asked: &u64| now > asked + 7 * SECOND;
         let late = self.started().filter(|(_, node)| node.run_state == RunState::Running).find_map(|(peer, node)| {
             node.asks
                 .values()
