@@ -16,8 +16,8 @@ use crate::script::KnownScript;
 
 /// Appends a message and publishes it. A repeated message is most often one of the last, so it is looked for in small steps.
 ///
-/// What a node has sent on a connection may arrive long after the node has given that up, behind a repeat on the next one. So a repeat
-/// that is appended leaves the number of its connection, and a message of an earlier connection of the same node is refused.
+/// A message may arrive long after its node has given up the connection on which it was sent, behind a repeat on the next one. So a
+/// repeat that is appended leaves the number of its connection, and a message of an earlier connection of the same node is refused.
 const APPEND: &str = r"
 local is_known = false
 local function find()

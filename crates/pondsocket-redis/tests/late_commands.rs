@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 const TOPIC: &str = "pondsocket:v1:default:api/socket:/chat/1";
 
-/// A network between a bus and Redis. What is sent on a connection may be on its way for long, also after its sender has closed it.
+/// A network between a bus and Redis. Bytes may be on their way for long, also after their sender has closed the connection.
 struct Network {
     address: SocketAddr,
     /// The number of the last connection that is held up, and of the last one that there is.
@@ -139,7 +139,7 @@ async fn ids(node: &Node) -> Vec<String> {
     history.messages.iter().map(|message| text(&message.data)).collect()
 }
 
-/// What was held up in the network comes behind its repeat, on a connection that the bus has given up.
+/// The message was held up in the network, and comes behind its repeat, on a connection that the bus has given up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_arrives_behind_its_repeat_is_not_appended_again() {
     let redis = RedisServer::start().await;

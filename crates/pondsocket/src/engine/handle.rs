@@ -177,7 +177,7 @@ impl ConnectionHandle {
         self.observer.count(|metrics, endpoint| metrics.limit_reached(endpoint, limit));
     }
 
-    /// A copy of the connection's assigns; it shares the values.
+    /// A copy of the connection's assigns.
     pub(crate) fn assigns(&self) -> Assigns {
         self.assigns.lock().clone()
     }

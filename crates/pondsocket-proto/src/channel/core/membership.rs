@@ -365,7 +365,7 @@ impl<R> Channel<R> {
         }
     }
 
-    /// The assigns of a member, as a shared copy.
+    /// A copy of the assigns of a member.
     fn assigns_of(&self, user: &str) -> Assigns {
         self.local.member(user).map(|member| member.assigns.clone()).unwrap_or_default()
     }
