@@ -168,6 +168,20 @@ fn a_parameter_is_found_by_its_name() {
 }
 
 #[test]
+fn a_literal_pattern_gives_the_only_path_that_it_matches() {
+    let literal = |text: &str| {
+        let pattern = Pattern::parse(text).expect("a valid pattern");
+        (pattern.is_literal(), pattern.as_literal())
+    };
+    for (text, path) in [("/chat/lobby", "chat/lobby"), ("//chat//", "chat"), ("message", "message"), ("/", "")] {
+        assert_eq!(literal(text), (true, Some(path.to_owned())), "{text}");
+    }
+    for text in [":name", "/chat/:room", "/chat/*", "*"] {
+        assert_eq!(literal(text), (false, None), "{text}");
+    }
+}
+
+#[test]
 fn a_pattern_is_shown_as_it_was_written() {
     assert_eq!(Pattern::parse("//chat/:id/").expect("valid").as_str(), "//chat/:id/");
 }
