@@ -1,31 +1,30 @@
 //! The part of a connection that other tasks hold: its identity and its outbox.
 
-use std::borrow::Cow;
-use std::io;
+mod flush;
+mod recipient;
+mod session;
+
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::Waker;
 
-use bytes::Bytes;
-use pondsocket_proto::channel::{Assigns, CatchUpLimits, DropPolicy, HistoryGap, Proof, Run};
+use pondsocket_proto::channel::{Assigns, Proof};
 use pondsocket_proto::id::{ConnectionId, UserId};
-use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::Json;
 use pondsocket_proto::ws::{self, Opcode};
 use tokio::time::Instant;
 
 use crate::engine::closing::{Close, Closure, ConnectionState};
 use crate::engine::framing::Framing;
-use crate::engine::live::{Reached, Recipient};
-use crate::engine::outbox::{Bounds, CaughtUp, Hole, Lag, Outbox, OutboxLimits, Pushed, RoomWait, Source, Writer};
+use crate::engine::outbox::{Bounds, Lag, Outbox, OutboxLimits, Pushed, Writer};
 use crate::engine::sessions::{ConnectionSession, SessionConnection};
-use crate::engine::socket::Io;
 use crate::engine::sync::Mutex;
 use crate::limits::memory::counted;
 use crate::limits::stored::TooLarge;
 use crate::metrics::{CloseReason, ConnectionInfo, DropReason, Limit, Metrics, Observer, Queue};
+
+pub(crate) use flush::Flushed;
 
 /// A connection, for other tasks. All methods may be called from any task, and none waits.
 #[derive(Debug)]
@@ -86,70 +85,10 @@ impl ConnectionHandle {
         handle
     }
 
-    /// Changes what the client of a session is known to have received. `None` without a session.
-    pub(crate) fn with_proof<T>(&self, change: impl FnOnce(&mut Proof) -> T) -> Option<T> {
-        let session = self.session.as_ref()?;
-        Some(change(&mut session.proof.lock()))
-    }
-
     /// Returns `true` if the client has ended the connection for good: by a close frame with 1000 or without a code. A page that
     /// is reloaded sends 1001.
     pub(crate) fn is_closed_by_client(&self) -> bool {
         matches!(self.outbox.lock().close_reason(), Some((CloseReason::Client, 1000 | 1005)))
-    }
-
-    /// Returns `true` if the client may come back as the same user, so that its memberships wait for it (`Lobby::presence_grace`).
-    /// `is_lost` tells of an event stream whose client has gone without a request.
-    pub(crate) fn may_come_back(&self, is_lost: bool) -> bool {
-        // A generated id is that of the connection, which only a session gives back.
-        if self.session.is_none() && *self.user() == UserId::from(self.id()) {
-            return false;
-        }
-        match self.outbox.lock().close_reason() {
-            // No reason: the socket has failed in a delivery, or the task of the connection was dropped.
-            None => true,
-            Some((CloseReason::Client | CloseReason::Server, code)) => is_lost || matches!(code, 1001 | 1012 | 1013),
-            Some((CloseReason::Protocol | CloseReason::RateLimit, _)) => false,
-            Some((
-                CloseReason::Lost
-                | CloseReason::Shutdown
-                | CloseReason::TooSlow
-                | CloseReason::TooManyMessages
-                | CloseReason::Memory
-                | CloseReason::Silent
-                | CloseReason::Stalled
-                | CloseReason::Superseded
-                | CloseReason::Gap,
-                _,
-            )) => true,
-        }
-    }
-
-    /// The shortest time between two pings whose answers prove what the client has received, in milliseconds. `None` without a
-    /// session, if the answers may be those of a proxy, and for an event stream, whose client answers nothing. What the host has
-    /// taken proves nothing either: it and the kernel hold megabytes.
-    fn proof_interval(&self) -> Option<u64> {
-        let answers = !matches!(self.framing, Framing::Events { .. });
-        self.session.as_ref().filter(|_| answers)?.proof_interval()
-    }
-
-    /// Returns `true` if the client has received everything that was sent to it: it has answered a close frame that stood
-    /// behind all messages.
-    pub(crate) fn has_received_all(&self) -> bool {
-        if self.proof_interval().is_none() {
-            return false;
-        }
-        let reason = self.outbox.lock().close_reason();
-        matches!(reason, Some((CloseReason::Server | CloseReason::Shutdown, _)))
-            && self.with_proof(|proof| !proof.has_lost()).unwrap_or(false)
-    }
-
-    /// Notes the answer to a numbered ping.
-    pub(crate) fn receive_pong(&self, payload: &[u8]) {
-        if let (Some(session), Ok(number)) = (&self.session, payload.try_into().map(u32::from_be_bytes)) {
-            self.with_proof(|proof| proof.pong(number));
-            session.note_answer();
-        }
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -407,170 +346,6 @@ impl ConnectionHandle {
     pub(crate) fn lag(&self) -> Option<Lag> {
         self.outbox.lock().lag(self.limits.bounds)
     }
-
-    /// Writes the queued frames: to the socket that the outbox holds, or to `io` if only the connection's task can write. If
-    /// the body of a response takes them, wakes the body instead. Ready when nothing is queued; pending while the peer
-    /// accepts nothing. A hole at the front is for the caller to fill. `wrote` is set if the peer has accepted bytes. `now` is
-    /// the time at which the task was polled.
-    pub(crate) fn poll_flush(
-        &self,
-        cx: &mut Context<'_>,
-        mut io: Option<&mut dyn Io>,
-        now: Instant,
-        wrote: &mut bool,
-    ) -> Poll<io::Result<Flushed>> {
-        loop {
-            // Held across the write, which does not wait: a drop policy must not drop a frame while it is being written.
-            let mut outbox = self.outbox.lock();
-            if outbox.is_empty() {
-                drop(outbox);
-                return match io {
-                    Some(io) if *wrote => Pin::new(io).poll_flush(cx).map_ok(|()| Flushed::All),
-                    _ => Poll::Ready(Ok(Flushed::All)),
-                };
-            }
-            if let Some(hole) = outbox.hole() {
-                return Poll::Ready(Ok(Flushed::UpTo(hole)));
-            }
-            if let Some((body, took)) = outbox.notify_body() {
-                drop(outbox);
-                *wrote |= took;
-                body.into_iter().for_each(Waker::wake);
-                return Poll::Pending;
-            }
-            let written = match (outbox.writer(), io.as_mut()) {
-                (Writer::Socket(socket), _) => match outbox.try_write_to(socket) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        let ready = socket.as_ref().poll_write_ready(cx);
-                        drop(outbox);
-                        ready!(ready)?;
-                        continue;
-                    }
-                    other => other?,
-                },
-                (Writer::Task, Some(io)) => ready!(Pin::new(&mut **io).poll_write_vectored(cx, &outbox.next_slices()))?,
-                _ => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            outbox.advance(written, self.limits.bounds, now);
-            *wrote = true;
-            let deliveries = outbox.take_relieved(self.limits.bounds);
-            self.report(&mut outbox);
-            drop(outbox);
-            deliveries.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    /// The most that fills a hole at once: half of what may wait.
-    pub(crate) fn catch_up_limits(&self) -> CatchUpLimits {
-        let Bounds { frames, bytes, .. } = self.limits.bounds;
-        CatchUpLimits { messages: frames / 2, bytes: bytes / 2 }
-    }
-
-    /// Puts messages in the place of those of the front hole up to an offset. Called by the connection's task alone.
-    pub(crate) fn fill(&self, hole: &Hole, up_to: u64, messages: &[CaughtUp]) {
-        let run = |part: &[CaughtUp]| {
-            let mut frames = Vec::new();
-            part.iter().for_each(|message| self.framing.encode(&message.text, &mut frames));
-            let buffer = counted(&self.limits.memory, frames);
-            let CaughtUp { drop_policy, position, .. } = part[0];
-            Run { range: 0..buffer.len(), buffer, frames: part.len() as u32, drop_policy, kept: position }
-        };
-        let runs: Vec<_> = messages.chunk_by(CaughtUp::is_followed_by).map(run).collect();
-        let mut outbox = self.outbox.lock();
-        outbox.fill(hole, up_to, &runs);
-        self.report(&mut outbox);
-    }
-
-    /// Takes queued bytes, for the body of an HTTP response. `None` at the end of the stream.
-    pub(crate) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
-        let mut outbox = self.outbox.lock();
-        let (taken, look) = outbox.take(cx.waker(), self.limits.bounds, Instant::now());
-        let task = if look { outbox.waker.clone() } else { None };
-        let deliveries = outbox.take_relieved(self.limits.bounds);
-        self.report(&mut outbox);
-        drop(outbox);
-        task.into_iter().chain(deliveries).for_each(Waker::wake);
-        taken
-    }
-}
-
-impl ConnectionHandle {
-    /// Delivers to the client of a session: with a ping in the same write, if one is due.
-    fn deliver_proven(
-        &self,
-        outbox: &mut Outbox,
-        bounds: Bounds,
-        (source, position): (Source<'_>, Position),
-        runs: &[Run<Bytes>],
-        session: &ConnectionSession,
-    ) -> Result<Pushed, Closure> {
-        let mut proof = session.proof.lock();
-        let now = session.now();
-        let due = self.proof_interval().and_then(|interval| proof.due_ping(position, now, interval));
-        let ping = due.and_then(|number| self.framing.numbered_ping(number)).map(|ping| {
-            let buffer = Bytes::from(ping);
-            Run { range: 0..buffer.len(), buffer, frames: 1, drop_policy: DropPolicy::Never, kept: None }
-        });
-        let pushed = match &ping {
-            // In one write: a write costs more than all else that a ping takes.
-            Some(ping) => outbox.deliver(source, &[runs, std::slice::from_ref(ping)].concat(), bounds, Instant::now),
-            None => outbox.deliver(source, runs, bounds, Instant::now),
-        }?;
-        if pushed.accepted {
-            proof.sent(position);
-            if ping.is_some() {
-                proof.force_ping(now);
-            }
-        }
-        Ok(pushed)
-    }
-}
-
-/// The client has connected again (docs/protocol.md, Close codes).
-const SUPERSEDED: Closure = Closure { code: 1008, text: Cow::Borrowed("superseded"), reason: CloseReason::Superseded };
-
-impl SessionConnection for ConnectionHandle {
-    fn is_open(&self) -> bool {
-        ConnectionHandle::is_open(self)
-    }
-
-    fn user(&self) -> &UserId {
-        ConnectionHandle::user(self)
-    }
-
-    fn session(&self) -> Option<&ConnectionSession> {
-        self.session.as_deref()
-    }
-
-    fn probe(&self) -> Option<u32> {
-        self.proof_interval()?;
-        let now = self.session.as_ref().map_or(0, |session| session.now());
-        let number = self.with_proof(|proof| proof.force_ping(now)).unwrap_or(0);
-        if let Some(ping) = self.framing.numbered_ping(number) {
-            self.send_control(ping);
-        }
-        Some(number)
-    }
-
-    fn has_answered(&self, number: u32) -> bool {
-        self.with_proof(|proof| proof.has_answered(number)).unwrap_or(false)
-    }
-
-    fn supersede(&self) {
-        self.close(Close::Graceful(SUPERSEDED));
-    }
-}
-
-/// The outcome of a flush.
-#[derive(Debug)]
-pub(crate) enum Flushed {
-    /// Everything is written.
-    All,
-    /// Everything ahead of this hole is.
-    UpTo(Hole),
 }
 
 /// The outcome of a push into the outbox, and the tasks to be woken.
@@ -579,69 +354,4 @@ struct PushEffects {
     task: Option<Waker>,
     /// The deliveries that waited for room, and do not need to any more.
     deliveries: Vec<Waker>,
-}
-
-impl Recipient for Arc<ConnectionHandle> {
-    fn framing(&self) -> Framing {
-        self.framing
-    }
-
-    fn connection(&self) -> ConnectionId {
-        self.id()
-    }
-
-    fn deliver(&self, source: Source<'_>, position: Option<Position>, runs: &[Run<Bytes>]) -> Reached {
-        let effects = self.push(|outbox, bounds| match (position, &self.session) {
-            (Some(position), Some(session)) => self.deliver_proven(outbox, bounds, (source, position), runs, session),
-            (None, Some(session)) => {
-                let pushed = outbox.deliver(source, runs, bounds, Instant::now)?;
-                if pushed.accepted {
-                    session.note_late(runs);
-                }
-                Ok(pushed)
-            }
-            _ => outbox.deliver(source, runs, bounds, Instant::now),
-        });
-        let is_behind = matches!(effects.pushed, Ok(Pushed { behind: true, .. }));
-        let messages = runs.iter().map(|run| run.frames as usize).sum();
-        let bytes = runs.iter().map(|run| run.range.len()).sum();
-        self.apply(effects, messages, bytes);
-        if is_behind { Reached::Behind } else { Reached::Done }
-    }
-
-    fn lose(&self, source: Source<'_>, gap: HistoryGap) {
-        let effects = self.push(|outbox, _| Ok(outbox.leave_gap(source, gap)));
-        self.apply(effects, 0, 0);
-    }
-
-    fn reach(&self, position: Position) {
-        self.with_proof(|proof| proof.sent(position));
-    }
-
-    fn wait(&self, waker: &Waker, until: Instant) -> RoomWait {
-        let mut outbox = self.outbox.lock();
-        let was_left_behind = outbox.is_left_behind();
-        let wait = outbox.wait(waker, self.limits.bounds, until, Instant::now());
-        let is_news = outbox.is_left_behind() && !was_left_behind;
-        let task = outbox.waker.clone().filter(|_| is_news);
-        drop(outbox);
-        // The connection's task has an earlier deadline now, which bytes that the client takes do not move any more.
-        task.into_iter().for_each(Waker::wake);
-        if is_news {
-            self.reached(Limit::Pacing);
-        }
-        wait
-    }
-
-    fn send(&self, text: &[u8]) -> impl FnOnce() {
-        self.queue_text(text)
-    }
-
-    fn expect_flush_marker(&self) {
-        ConnectionHandle::expect_flush_marker(self);
-    }
-
-    fn receive_flush_marker(&self) {
-        ConnectionHandle::receive_flush_marker(self);
-    }
 }
