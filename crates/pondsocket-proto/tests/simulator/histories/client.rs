@@ -60,15 +60,16 @@ impl HistoryClient {
         }
     }
 
-    /// The request with which it joins.
-    pub(super) fn request(&self) -> Option<ResumeRequest> {
-        match self.kind {
+    /// The request with which it joins. `is_unread` is whether its node could not read the store since it came.
+    pub(super) fn request(&self, is_unread: bool) -> Option<ResumeRequest> {
+        let request = match self.kind {
             ClientKind::Aware => Some(self.last.map_or(Resume::FromNothing, Resume::From).into()),
             ClientKind::Stock => {
                 let epoch = self.session.map(|session| session.epoch);
                 ResumeRequest::choose(None, None, self.session, epoch, ResumeRules::default())
             }
-        }
+        };
+        request.map(|request| ResumeRequest { is_unread, ..request })
     }
 
     /// The client is told that it has missed messages, and goes on behind a position.
