@@ -164,7 +164,8 @@ impl<R> Channel<R> {
             missed.messages = missed.messages.saturating_add(ahead);
             missed.may_repeat = missed.may_repeat.saturating_add(ahead);
             match unproven {
-                Unproven::Gap if missed.may_repeat > 0 => Err(GapReason::Unproven),
+                // `Skip` has passed over those that are known.
+                Unproven::Gap | Unproven::Skip if missed.may_repeat > 0 => Err(GapReason::Unproven),
                 Unproven::Repeat | Unproven::Skip | Unproven::Gap => Ok(missed),
             }
         }))

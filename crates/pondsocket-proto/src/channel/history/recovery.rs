@@ -28,7 +28,8 @@ pub enum Unproven {
     /// They are replayed: at least once.
     #[default]
     Repeat,
-    /// They count as received: at most once.
+    /// They count as received: at most once. If it is not known which were sent, because the node of the client was lost, they are a
+    /// gap, as by [`Gap`](Self::Gap).
     Skip,
     /// They are a gap, [`GapReason::Unproven`]: the client gets neither these nor later ones by a replay.
     Gap,
@@ -75,7 +76,8 @@ impl ResumeRequest {
             return Some(ResumeRequest { sent, unproven, ..Resume::From(position).into() });
         }
         session.map(|Progress { epoch, proven, sent }| {
-            let offset = if unproven == Unproven::Skip { sent.max(proven) } else { proven };
+            let is_passed_over = unproven == Unproven::Skip && sent < u64::MAX;
+            let offset = if is_passed_over { sent.max(proven) } else { proven };
             let resume = Resume::From(Position { epoch, offset });
             ResumeRequest { sent: Some(sent), unproven, ..resume.into() }
         })

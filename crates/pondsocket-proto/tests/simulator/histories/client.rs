@@ -131,6 +131,10 @@ impl Receipt<'_> {
         self.client.first_join.get_or_insert(self.at);
         match (joined.recovery, self.client.kind) {
             (Recovery::Resumed { .. }, ClientKind::Aware) => Ok(()),
+            (Recovery::Resumed { may_repeat: usize::MAX, .. }, ClientKind::Stock) if self.is_well => {
+                Err(self
+                    .violation("H2", "is told that any number of messages may come twice, and nothing was lost".into()))
+            }
             (Recovery::Resumed { .. }, ClientKind::Stock) => {
                 let from = joined.owed_from.expect("a position");
                 let Some(received) = self.client.received.get(&from.epoch).copied() else {
