@@ -55,6 +55,8 @@ fn seen(ctx: &JoinContext) -> Value {
 fn outcome(recovery: Recovery) -> Value {
     match recovery {
         Recovery::Resumed { missed, may_repeat } => {
+            // A number that is not known is larger than JavaScript's integers.
+            let [missed, may_repeat] = [missed, may_repeat].map(|number| number.min(u32::MAX as usize));
             json!({ "recovery": "resumed", "missed": missed, "may_repeat": may_repeat })
         }
         Recovery::Gap(reason) => json!({ "recovery": "gap", "gap": reason.as_str() }),

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use pondsocket_proto::channel::{
-    CatchUpLimits, DeliveryPolicy, Encoded, GapReason, HistoryRules, Join, LocalTarget, Plan, Recipients, Recovery,
-    ResumeRequest, Step,
+    CatchUpLimits, DeliveryPolicy, Encoded, GapReason, HistoryRules, Join, LocalTarget, Plan, Progress, Recipients,
+    Recovery, ResumeRequest, ResumeRules, Step, Unproven,
 };
 use pondsocket_proto::id::ConnectionId;
 use pondsocket_proto::position::{Epoch, Position};
@@ -308,6 +308,21 @@ fn messages_that_a_client_has_had_from_another_node_and_that_are_yet_to_arrive_m
         let recovery = world.channel.recovery(&user(0), Some(request));
         assert_eq!(recovery, Recovery::Resumed { missed, may_repeat }, "sent: {sent}");
     }
+}
+
+#[test]
+fn what_may_have_arrived_is_not_passed_over_if_it_is_not_known_how_much_that_is() {
+    let mut world = HistoryWorld::with_rules(rules());
+    world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    let rules = ResumeRules { unproven: Unproven::Skip, ..ResumeRules::default() };
+    let recovery = |world: &HistoryWorld, sent| {
+        let session = Some(Progress { epoch: Epoch::new(1), proven: 1, sent });
+        world.channel.recovery(&user(0), ResumeRequest::choose(None, None, session, Some(Epoch::new(1)), rules))
+    };
+    assert_eq!(recovery(&world, u64::MAX), Recovery::Resumed { missed: 0, may_repeat: 0 }, "it has everything");
+    (0..2).for_each(|_| assert!(world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST).is_some()));
+    assert_eq!(recovery(&world, 2), Recovery::Resumed { missed: 1, may_repeat: 0 });
+    assert_eq!(recovery(&world, u64::MAX), Recovery::Gap(GapReason::Unproven));
 }
 
 #[test]

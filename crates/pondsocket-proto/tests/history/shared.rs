@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pondsocket_proto::channel::{
-    AppendedMessage, DeliveryPolicy, HistoryRules, LocalTarget, Outbound, Ring, StoredMessage, StoredMessages,
-    UserMessage,
+    AppendedMessage, DeliveryPolicy, GapReason, HistoryRules, LocalTarget, Outbound, Recovery, ResumeRequest, Ring,
+    StoredMessage, StoredMessages, Unproven, UserMessage,
 };
 use pondsocket_proto::position::{Epoch, Position};
 use pondsocket_proto::wire::Resume;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::world::{FILTERED, HistoryWorld, USERS, empty, rules};
+use super::world::{FILTERED, HistoryWorld, USERS, empty, rules, user};
 
 const NODES: usize = 3;
 
@@ -566,4 +566,29 @@ fn the_members_of_all_nodes_are_told_when_a_node_has_appended_to_a_store_that_th
     cluster.settle();
     assert!(!cluster.nodes[0].world.channel.owes_restart());
     assert!(cluster.clients[1].was_told, "the member of the other node has missed a message");
+}
+
+#[test]
+fn it_is_not_known_how_much_may_come_twice_if_the_node_of_a_client_is_lost_and_the_next_one_cannot_read_the_store() {
+    let mut cluster = Cluster::new();
+    cluster.join(0, 0);
+    for _ in 0..2 {
+        cluster.send(0, 1, 0, false);
+        cluster.append(0, 0);
+        cluster.answer(0);
+    }
+    let first = cluster.clients[0].log[0];
+    assert_eq!(cluster.clients[0].log.len(), 2);
+    // The last that is known of the client is that it has received the first one. The second is on its way to the other node.
+    cluster.receive(1, false);
+    let recovery = |cluster: &Cluster, is_unread, unproven| {
+        let request = ResumeRequest { sent: Some(u64::MAX), is_unread, unproven, ..Resume::From(first).into() };
+        cluster.nodes[1].world.channel.recovery(&user(0), Some(request))
+    };
+    let unknown = Recovery::Resumed { missed: usize::MAX, may_repeat: usize::MAX };
+    assert_eq!(recovery(&cluster, true, Unproven::Repeat), unknown);
+    assert_eq!(recovery(&cluster, true, Unproven::Gap), Recovery::Gap(GapReason::Unproven));
+    cluster.read(1);
+    assert_eq!(recovery(&cluster, false, Unproven::Repeat), Recovery::Resumed { missed: 1, may_repeat: 1 });
+    assert_eq!(recovery(&cluster, false, Unproven::Gap), Recovery::Gap(GapReason::Unproven));
 }

@@ -158,12 +158,13 @@ impl EndpointInner {
 
     /// Opens a channel whose history other nodes share. Returns a future if the history is yet to be read from the store, or to
     /// get to the position of the client, which has received more from another node: a join handler is told what a client has
-    /// missed.
+    /// missed. The future has `true` if this node has all that the store had when the client came, and `false` if the store could not
+    /// be read in time.
     pub(crate) fn open_history(
         &self,
         channel: &ChannelName,
         position: impl FnOnce() -> Option<Position>,
-    ) -> Option<BoxFuture<'static, ()>> {
+    ) -> Option<BoxFuture<'static, bool>> {
         let node = self.node().filter(|node| node.shares_histories())?;
         // The channel belongs to the lobby that accepts its first join: usually the first one that matches.
         let (_, _, lobby) = self.lobby_for(channel.as_str(), 0).filter(|(_, _, lobby)| lobby.keeps_history())?;
@@ -176,9 +177,7 @@ impl EndpointInner {
         let (node, key) = (Arc::clone(node), self.key(channel));
         Some(Box::pin(async move {
             node.loaded(|| live.is_loading()).await;
-            if lacks(&live) {
-                node.catch_up(&key, || lacks(&live)).await;
-            }
+            !lacks(&live) || node.catch_up(&key, || lacks(&live)).await
         }))
     }
 

@@ -236,7 +236,27 @@ async fn a_client_whose_session_cannot_be_read_may_have_been_at_another_node() {
     two.say(3..4);
     assert_eq!(ada.numbers(3).await, [1, 2, 3]);
     let mut client = one.bob().await;
-    assert_eq!(one.recovery(), resumed(1, 1));
+    assert_eq!(one.recovery(), resumed(usize::MAX, usize::MAX));
+    assert_eq!(client.numbers(1).await, [3]);
+}
+
+#[tokio::test]
+async fn a_client_whose_session_cannot_be_read_is_sent_again_what_it_has_had_from_another_node() {
+    let (_hub, one, two) = pair().await;
+    let (_ada, _eve) = (one.member("ada").await, two.member("eve").await);
+    let client = one.bob_with_two_messages(&two).await;
+    one.bus.cut();
+    client.reset();
+    eventually("the loss is noticed", || one.connections() == 1).await;
+    let mut client = two.bob().await;
+    two.say(3..4);
+    while client.numbers(1).await != [3] {}
+    client.nothing_before_reply("/chat/a", "ask").await;
+    client.reset();
+    eventually("the loss is noticed", || two.connections() == 1).await;
+    let mut client = one.bob().await;
+    assert_eq!(one.recovery(), resumed(usize::MAX, usize::MAX));
+    one.bus.restore();
     assert_eq!(client.numbers(1).await, [3]);
 }
 

@@ -126,7 +126,7 @@ impl<R> Channel<R> {
     /// The messages that a user missed.
     pub(super) fn missed(&self, user: &UserId, request: Option<ResumeRequest>) -> Option<Result<Missed, GapReason>> {
         let ring = self.history.as_deref()?;
-        let ResumeRequest { resume, sent, unproven, gap } = request?;
+        let ResumeRequest { resume, sent, is_unread, unproven, gap } = request?;
         let position = match resume {
             Resume::FromNothing => return None,
             Resume::FromUnknown => return Some(Err(GapReason::Epoch)),
@@ -156,13 +156,16 @@ impl<R> Channel<R> {
                 }
             }
             // Sent by another node, and yet to arrive here: they come behind the replay.
-            let ahead =
-                sent.filter(|sent| *sent < u64::MAX).map_or(0, |sent| sent.saturating_sub(ring.position().offset));
-            let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
+            let ahead = match sent {
+                Some(u64::MAX) if is_unread => usize::MAX,
+                None | Some(u64::MAX) => 0,
+                Some(sent) => usize::try_from(sent.saturating_sub(ring.position().offset)).unwrap_or(usize::MAX),
+            };
             missed.messages = missed.messages.saturating_add(ahead);
             missed.may_repeat = missed.may_repeat.saturating_add(ahead);
             match unproven {
-                Unproven::Gap if missed.may_repeat > 0 => Err(GapReason::Unproven),
+                // `Skip` has passed over those that are known.
+                Unproven::Gap | Unproven::Skip if missed.may_repeat > 0 => Err(GapReason::Unproven),
                 Unproven::Repeat | Unproven::Skip | Unproven::Gap => Ok(missed),
             }
         }))

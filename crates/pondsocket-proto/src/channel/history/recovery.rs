@@ -10,8 +10,11 @@ pub struct ResumeRequest {
     /// The position up to which the client has received everything.
     pub resume: Resume,
     /// The offset up to which messages were sent to it and may have arrived, if the server knows the position and not the
-    /// client itself. Such a client is not told the outcome.
+    /// client itself. Such a client is not told the outcome. `u64::MAX` if it is not known.
     pub sent: Option<u64>,
+    /// `true` if other nodes may have sent it messages that have not come here: the store of the history could not be read since the
+    /// client came.
+    pub is_unread: bool,
     /// The treatment of those messages.
     pub unproven: Unproven,
     /// The reason for which the channel is not resumed in any case.
@@ -25,7 +28,8 @@ pub enum Unproven {
     /// They are replayed: at least once.
     #[default]
     Repeat,
-    /// They count as received: at most once.
+    /// They count as received: at most once. If it is not known which were sent, because the node of the client was lost, they are a
+    /// gap, as by [`Gap`](Self::Gap).
     Skip,
     /// They are a gap, [`GapReason::Unproven`]: the client gets neither these nor later ones by a replay.
     Gap,
@@ -69,12 +73,13 @@ impl ResumeRequest {
         let last_event = if own_past_only { last_event.and_then(own) } else { last_event };
         if let Some(position) = last_event {
             let sent = Some(position.offset);
-            return Some(ResumeRequest { resume: Resume::From(position), sent, unproven, gap: None });
+            return Some(ResumeRequest { sent, unproven, ..Resume::From(position).into() });
         }
         session.map(|Progress { epoch, proven, sent }| {
-            let offset = if unproven == Unproven::Skip { sent.max(proven) } else { proven };
+            let is_passed_over = unproven == Unproven::Skip && sent < u64::MAX;
+            let offset = if is_passed_over { sent.max(proven) } else { proven };
             let resume = Resume::From(Position { epoch, offset });
-            ResumeRequest { resume, sent: Some(sent), unproven, gap: None }
+            ResumeRequest { sent: Some(sent), unproven, ..resume.into() }
         })
     }
 
@@ -87,7 +92,7 @@ impl ResumeRequest {
 
 impl From<Resume> for ResumeRequest {
     fn from(resume: Resume) -> ResumeRequest {
-        ResumeRequest { resume, sent: None, unproven: Unproven::default(), gap: None }
+        ResumeRequest { resume, sent: None, is_unread: false, unproven: Unproven::default(), gap: None }
     }
 }
 
@@ -100,9 +105,10 @@ pub enum Recovery {
     New,
     /// Everything that the client missed is kept, and is replayed.
     Resumed {
-        /// The number of messages that it missed.
+        /// The number of messages that it missed. `usize::MAX` if `may_repeat` is.
         missed: usize,
-        /// The number of those that it may have received nevertheless. 0 for a client that sent its position.
+        /// The number of those that it may have received nevertheless. 0 for a client that sent its position. `usize::MAX` if that is
+        /// not known: its session goes on, and the store of the bus, which has what other nodes may have sent it, does not answer.
         may_repeat: usize,
     },
     /// Messages that the client missed are not kept any more.

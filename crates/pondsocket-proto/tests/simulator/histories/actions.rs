@@ -175,10 +175,11 @@ impl World {
                     client.session.map(|Progress { epoch, proven, sent }| Position { epoch, offset: sent.max(proven) })
                 }
             };
-            let is_read = join.read.is_some_and(|(read, until)| open.done >= read || now >= until);
+            let is_read = join.read.is_some_and(|(read, _)| open.done >= read);
             let is_behind = position.is_some_and(|position| open.channel.lacks(position)) && !is_read && !is_hasty;
-            if !open.channel.is_loading() && !is_behind {
-                admitted.push(join.connection);
+            let has_waited = join.read.is_some_and(|(_, until)| now >= until);
+            if !open.channel.is_loading() && (!is_behind || has_waited) {
+                admitted.push((join.connection, is_behind));
                 continue;
             }
             if !open.channel.is_loading() && join.read.is_none() {
@@ -187,20 +188,20 @@ impl World {
             }
             open.joins.push(join);
         }
-        for connection in admitted {
-            self.join(peer, key, connection);
+        for (connection, is_unread) in admitted {
+            self.join(peer, key, connection, is_unread);
         }
     }
 
-    fn join(&mut self, peer: Peer, key: &ChannelKey, number: usize) {
+    fn join(&mut self, peer: Peer, key: &ChannelKey, number: usize, is_unread: bool) {
         let replays_all = self.gate.replays_all();
         let Histories { nodes, connections, clients, .. } = self.histories.as_mut().expect("there are histories");
         let open = nodes.get_mut(&peer).and_then(|node| node.open.get_mut(key)).expect("it waits there");
         let connection = &mut connections[number];
         let client = &mut clients[connection.client];
         let chain = if replays_all { vec![Step::ReplayFrom(None)] } else { Vec::new() };
-        let join =
-            Join { chain, resume: client.request(), ..Join::new(number, Connection::id(number), &client.user, "join") };
+        let resume = client.request(is_unread);
+        let join = Join { chain, resume, ..Join::new(number, Connection::id(number), &client.user, "join") };
         let accepted = open.channel.join(join, &|event| policy_of(event, false));
         let (recovery, owed_from) = (accepted.recovery, accepted.owed_from);
         self.trace

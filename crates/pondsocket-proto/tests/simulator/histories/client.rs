@@ -60,15 +60,16 @@ impl HistoryClient {
         }
     }
 
-    /// The request with which it joins.
-    pub(super) fn request(&self) -> Option<ResumeRequest> {
-        match self.kind {
+    /// The request with which it joins. `is_unread` is whether its node could not read the store since it came.
+    pub(super) fn request(&self, is_unread: bool) -> Option<ResumeRequest> {
+        let request = match self.kind {
             ClientKind::Aware => Some(self.last.map_or(Resume::FromNothing, Resume::From).into()),
             ClientKind::Stock => {
                 let epoch = self.session.map(|session| session.epoch);
                 ResumeRequest::choose(None, None, self.session, epoch, ResumeRules::default())
             }
-        }
+        };
+        request.map(|request| ResumeRequest { is_unread, ..request })
     }
 
     /// The client is told that it has missed messages, and goes on behind a position.
@@ -130,6 +131,10 @@ impl Receipt<'_> {
         self.client.first_join.get_or_insert(self.at);
         match (joined.recovery, self.client.kind) {
             (Recovery::Resumed { .. }, ClientKind::Aware) => Ok(()),
+            (Recovery::Resumed { may_repeat: usize::MAX, .. }, ClientKind::Stock) if self.is_well => {
+                Err(self
+                    .violation("H2", "is told that any number of messages may come twice, and nothing was lost".into()))
+            }
             (Recovery::Resumed { .. }, ClientKind::Stock) => {
                 let from = joined.owed_from.expect("a position");
                 let Some(received) = self.client.received.get(&from.epoch).copied() else {

@@ -16,7 +16,7 @@
 //! * H1: a client that knows its position receives every message once and in order, or is told of a gap where one is missing.
 //!   Without a fault nobody is told of one, unless the messages are too many or too old to be kept.
 //! * H2: a client with a session receives every message, or its join handler is told that it does not; messages that come twice
-//!   are those that were announced. What a join handler answers is taken for received.
+//!   are those that were announced; without a fault their number is known. What a join handler answers is taken for received.
 //! * H3: a position is that of one message, on all nodes, and the store has given it.
 //! * H4: a message that is appended again keeps its offset.
 //! * H5: nobody receives what it would not have received when it was sent: messages that leave it out or are blocked for it,

@@ -104,7 +104,7 @@ impl Session {
                 let kind = TaskKind::Loading { request_id, payload, history, since: Instant::now() };
                 Some(HandlerTask { kind, started: None, span: Span::current() })
             }
-            None => self.start_join_handler(id, request_id, payload),
+            None => self.start_join_handler(id, request_id, payload, true),
         }
     }
 
@@ -120,15 +120,17 @@ impl Session {
         session.last_event().or_else(|| session.position(channel).map(reached))
     }
 
+    /// `is_read` is whether this node has all messages that the client may have received from others.
     fn start_join_handler(
         &mut self,
         id: SubscriptionId,
         request_id: Arc<str>,
         mut payload: Arc<str>,
+        is_read: bool,
     ) -> Option<HandlerTask> {
         let name = self.subscriptions.get(id)?.name.clone();
         // Before anybody sees the payload.
-        let history = self.take_resume(name.as_str(), &mut payload);
+        let history = self.take_resume(name.as_str(), &mut payload, is_read);
         let span =
             debug_span!(target: "pondsocket::handler", "join", channel = name.as_str(), request_id = &*request_id);
         let entered = span.enter();
@@ -169,7 +171,7 @@ impl Session {
 
     /// Takes the request to resume out of the payload of a join, and holds what the client has missed. `None` if the channel
     /// keeps no history: then the payload is left as it is.
-    fn take_resume(&self, channel: &str, payload: &mut Arc<str>) -> Result<Option<Box<JoinHistory>>> {
+    fn take_resume(&self, channel: &str, payload: &mut Arc<str>, is_read: bool) -> Result<Option<Box<JoinHistory>>> {
         let Some(lobby) = self.endpoint.history_lobby(channel) else { return Ok(None) };
         let mut brought = None;
         let taken = take_resume(payload).map_err(|error| Error::bad_request(error.to_string()))?;
@@ -186,6 +188,7 @@ impl Session {
         let resume = ResumeRequest::choose(brought, last_event, known, epoch, rules);
         let is_unknown = session.is_some_and(ConnectionSession::is_unknown);
         let resume = resume.or_else(|| is_unknown.then(ResumeRequest::of_lost_session));
+        let resume = resume.map(|request| ResumeRequest { is_unread: !is_read, ..request });
         let hold = live.and_then(|live| live.hold(self.handle.user(), resume));
         Ok(Some(Box::new(JoinHistory { resume, hold })))
     }
@@ -319,11 +322,9 @@ impl Session {
                 return self.advance(id, task, cx);
             }
             TaskKind::Loading { request_id, payload, history, .. } => {
-                if history.as_mut().poll(cx).is_pending() {
-                    return Some(task);
-                }
+                let Poll::Ready(is_read) = history.as_mut().poll(cx) else { return Some(task) };
                 let (request_id, payload) = (Arc::clone(request_id), Arc::clone(payload));
-                let task = self.start_join_handler(id, request_id, payload)?;
+                let task = self.start_join_handler(id, request_id, payload, is_read)?;
                 return self.advance(id, task, cx);
             }
             TaskKind::Opening { topic, .. } => {

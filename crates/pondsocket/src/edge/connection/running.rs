@@ -107,7 +107,7 @@ pub(super) enum TaskKind {
     Loading {
         request_id: Arc<str>,
         payload: Arc<str>,
-        history: BoxFuture<'static, ()>,
+        history: BoxFuture<'static, bool>,
         since: Instant,
     },
     Join {

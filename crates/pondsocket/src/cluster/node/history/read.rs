@@ -205,15 +205,15 @@ impl Node {
     }
 
     /// Waits until the history of a channel has everything that the store has now, for as long as `is_behind` is true and for two
-    /// seconds at most. A client that comes from another node may have received messages that are yet to arrive here.
-    pub(crate) async fn catch_up(&self, key: &ChannelKey, is_behind: impl Fn() -> bool) {
+    /// seconds at most. A client that comes from another node may have received messages that are yet to arrive here. Returns `false`
+    /// if it is still behind.
+    pub(crate) async fn catch_up(&self, key: &ChannelKey, is_behind: impl Fn() -> bool) -> bool {
         let topic = self.topics.channel(key);
         let read = self.histories.open.lock().next_read(&topic);
         // One read serves all clients that come within its delay.
         self.plan_read(&topic, GRACE);
         let caught_up = self.loaded(|| is_behind() && !self.histories.open.lock().is_done(&topic, read));
-        // Otherwise the client is told that its position is not known here.
-        let _ = timeout(Duration::from_millis(PATIENCE), caught_up).await;
+        timeout(Duration::from_millis(PATIENCE), caught_up).await.is_ok()
     }
 
     fn plan_read(&self, topic: &Topic, delay: u64) {
