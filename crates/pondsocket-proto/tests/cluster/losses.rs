@@ -5,6 +5,11 @@ use pondsocket_proto::cluster::{Answer, Bus, ClusterRequest, Input, Topic};
 
 use crate::world::{TestCluster, key, room, topics, user};
 
+/// A gap of the topics on which a node hears of a channel.
+fn gap_of(world: &TestCluster, n: usize) -> Vec<Topic> {
+    vec![topics().inbox(&world.nodes[n].id), topics().channel(&room())]
+}
+
 #[test]
 fn a_gap_is_repaired_in_both_directions() {
     let mut world = TestCluster::new(2);
@@ -20,6 +25,34 @@ fn a_gap_is_repaired_in_both_directions() {
         world.pass(60);
         assert_eq!(world.shown(0, &room()), "bob eve");
         assert_eq!(world.shown(1, &room()), "ada ann");
+    }
+}
+
+/// The node of a user that left, and whose leave was lost, is asked for it. The request is lost as well, and that is
+/// reported to the node: it has no users in the channel any more, and asks for nothing itself.
+#[test]
+fn a_node_whose_last_user_has_left_makes_up_for_a_lost_request() {
+    let all: fn(&TestCluster) -> Bus = |_| Bus::GapAll;
+    let inbox: fn(&TestCluster) -> Bus = |world| Bus::Gap(vec![topics().inbox(&world.nodes[1].id)]);
+    let both: fn(&TestCluster) -> Bus = |world| Bus::Gap(gap_of(world, 1));
+    let channel: fn(&TestCluster) -> Bus = |_| Bus::Gap(vec![topics().channel(&room())]);
+    // After 10 s the node is no longer subscribed to the channel.
+    for (wait, gap) in [(100, all), (100, inbox), (100, both), (100, channel), (15_000, all), (15_000, inbox)] {
+        let mut world = TestCluster::new(2);
+        world.join(0, &room(), "ada");
+        world.join(1, &room(), "bob");
+        world.pass(60);
+        world.lose = |message| message.channel.is_some();
+        world.leave(1, &room(), "bob");
+        world.pass(wait);
+        world.input(0, Input::Bus(Bus::GapAll));
+        world.pass(60);
+        world.lose = |_| false;
+        assert_eq!(world.shown(0, &room()), "bob");
+        let gap = gap(&world);
+        world.input(1, Input::Bus(gap.clone()));
+        world.pass(60);
+        assert_eq!(world.shown(0, &room()), "", "{gap:?} after {wait} ms");
     }
 }
 

@@ -304,11 +304,11 @@ impl Core {
             Bus::Gap(topics) => {
                 let (keys, inbox) = self.of_topics(&topics);
                 // A message lost from the inbox may have concerned any channel.
-                let keys = if inbox { self.channels.keys().cloned().collect() } else { keys };
+                let keys = if inbox { self.channels.all().cloned().collect() } else { keys };
                 self.sync.note_losses(&mut self.context, &mut self.channels, keys);
             }
             Bus::GapAll => {
-                let keys = self.channels.keys().cloned().collect();
+                let keys = self.channels.all().cloned().collect();
                 self.sync.note_losses(&mut self.context, &mut self.channels, keys);
             }
         }

@@ -118,14 +118,20 @@ impl Sync {
         }
     }
 
-    /// Schedules requests for the states of the channels about which messages were lost.
+    /// Schedules requests for the states of the channels about which messages were lost, and digests of those that have no
+    /// users here any more: a request for the last leaves may have been lost, and nothing else would tell of them soon.
     pub(in crate::cluster) fn repair_losses(&mut self, cx: &mut Context, channels: &Channels) {
         if self.lost.is_empty() {
             return;
         }
         for key in std::mem::take(&mut self.lost) {
-            self.want_state(cx, channels, &key);
+            if channels.is_open(&key) {
+                self.want_state(cx, channels, &key);
+            } else {
+                self.wanted.insert(key);
+            }
         }
+        cx.timers.start(Timer::Sync, cx.now);
         cx.timers.set(Timer::Losses, cx.now + LOSSES_STEP);
     }
 
