@@ -1,7 +1,7 @@
 //! Every node shows the users of every other live node.
 
 use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent, Target, UserMessage};
-use pondsocket_proto::cluster::{Bus, ChannelKey, Input, NodeOutput, Output, Topic};
+use pondsocket_proto::cluster::{ChannelKey, Input, NodeOutput, Output, Topic};
 
 use crate::world::{TestCluster, assigns, key, object, room, topics};
 
