@@ -19,6 +19,8 @@ pub(super) enum Timer {
     /// Sends the users in the channel once more for this foreign node: it may have sent its request before it was
     /// subscribed.
     AnnounceAgain(ChannelKey, Arc<str>),
+    /// Begins to repair the losses that the bus has reported since the last time.
+    Losses,
     /// Requests the states of channels that are wanted.
     Sync,
     /// Answers the nodes that have requested states.

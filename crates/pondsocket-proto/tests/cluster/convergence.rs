@@ -1,7 +1,7 @@
 //! Every node shows the users of every other live node.
 
 use pondsocket_proto::cluster::message::{Body, Envelope, NodeEvent, Target, UserMessage};
-use pondsocket_proto::cluster::{Bus, ChannelKey, Input, NodeOutput, Output, Topic};
+use pondsocket_proto::cluster::{ChannelKey, Input, NodeOutput, Output, Topic};
 
 use crate::world::{TestCluster, assigns, key, object, room, topics};
 
@@ -205,24 +205,6 @@ fn a_disconnected_node_shows_the_last_known_users_and_then_the_present_ones() {
     assert_eq!(world.shown(0, &room()), "eve zoe");
     assert_eq!(world.shown(1, &room()), "ada ann eve");
     assert_eq!(world.shown(2, &room()), "ada ann zoe");
-}
-
-#[test]
-fn a_gap_is_repaired_in_both_directions() {
-    let mut world = TestCluster::new(2);
-    world.join(0, &room(), "ada");
-    world.join(1, &room(), "bob");
-    world.pass(60);
-    world.lose = |message| matches!(message.body, Body::UserJoined { .. });
-    world.join(0, &room(), "ann");
-    world.join(1, &room(), "eve");
-    world.pass(60);
-    for gap in [Bus::GapAll, Bus::Gap(vec![crate::world::topics().channel(&room())])] {
-        world.input(0, Input::Bus(gap));
-        world.pass(60);
-        assert_eq!(world.shown(0, &room()), "bob eve");
-        assert_eq!(world.shown(1, &room()), "ada ann");
-    }
 }
 
 /// The number of channels whose states a message has.

@@ -5,5 +5,6 @@ mod convergence;
 mod grace;
 mod languages;
 mod laws;
+mod losses;
 mod operations;
 mod world;

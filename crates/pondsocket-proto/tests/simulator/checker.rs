@@ -163,7 +163,9 @@ impl Checker {
             {
                 self.violated("I6", format!("{peer} evicts {user} twice: {reason}"));
             }
-            // One with a position may come again after thousands of others. Its channel drops it, which H1 checks.
+            // A core remembers the last 1024 messages of a source. None publishes as many while a repeated message is on its
+            // way, unless its queries beget queries. One with a position may come again after thousands of others: its
+            // channel drops it, which H1 checks.
             Output::Node(NodeOutput::Deliver { message, .. })
                 if message.position.is_none() && !self.delivered.insert((peer, message.request_id.clone())) =>
             {

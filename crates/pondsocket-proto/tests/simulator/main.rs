@@ -57,7 +57,10 @@ const REGRESSIONS: &str = include_str!("regressions.txt");
 const LAST_LINES: usize = 60;
 
 /// The seeds among which each broken rule has to be found.
-const SABOTAGED: u64 = 600;
+const SABOTAGED: u64 = 3000;
+
+/// Rules that matter in few schedules, each with a seed that has detected it. That seed is tried first, to save time.
+const RARE: [(Sabotage, u64); 1] = [(Sabotage::HastyJoins, 1013)];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
@@ -150,7 +153,8 @@ fn broken_rules_are_detected() {
     for sabotage in Sabotage::ALL {
         let find = |seed| Some((seed, run(seed, Trace::off(), Some(sabotage)).violation?));
         let is_sound = |(seed, _): &(u64, _)| run(*seed, Trace::off(), None).violation.is_none();
-        let found = (1..=SABOTAGED).filter_map(find).find(is_sound);
+        let likely = RARE.into_iter().filter(|(rare, _)| *rare == sabotage).map(|(_, seed)| seed);
+        let found = likely.chain(1..=SABOTAGED).filter_map(find).find(is_sound);
         let (seed, violation) = found.unwrap_or_else(|| panic!("the checker does not detect {sabotage:?}"));
         println!("{sabotage:?} is found by seed {seed}: {violation}");
     }

@@ -3,7 +3,7 @@
 //!
 //! It is passive. Its inputs become events at later times, which the world passes back to it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
 use pondsocket_proto::cluster::message::Envelope;
@@ -26,6 +26,8 @@ pub(crate) enum Wire {
     Unsubscribe { peer: Peer, session: u64, topics: Vec<Rc<str>> },
     /// A request of a node to the store of histories. It takes effect even if the connection was replaced meanwhile.
     Ask { from: Peer, session: u64, number: u64, request: Rc<StoreRequest> },
+    /// The next message that Redis has received while it was stalled: one for each of them.
+    Stalled,
     /// From Redis to a node, void if its connection was replaced meanwhile.
     Deliver { to: Peer, session: u64, what: Delivered },
 }
@@ -75,6 +77,8 @@ pub(crate) struct Redis {
     last_of_all: HashMap<Peer, u64>,
     is_down: bool,
     stalled_until: u64,
+    /// The messages that have arrived during a stall, in their order: connections keep it.
+    stalled: VecDeque<Wire>,
     /// The time until which the store answers late.
     slow_until: u64,
     pub(crate) histories: HistoryStore,
@@ -114,6 +118,7 @@ impl Redis {
             last_of_all: HashMap::new(),
             is_down: false,
             stalled_until: 0,
+            stalled: VecDeque::new(),
             slow_until: 0,
             histories: HistoryStore::new(quality.kept),
             quality,
@@ -258,13 +263,20 @@ impl Redis {
 
     /// Handles a message that has arrived at Redis.
     pub(crate) fn arrive(&mut self, wire: Wire, now: u64, rng: &mut Rng) {
+        let is_next = matches!(wire, Wire::Stalled);
         if self.is_down {
+            // What has arrived before is lost as well.
+            is_next.then(|| self.stalled.pop_front());
             return;
         }
-        if now < self.stalled_until {
-            self.coming.push((self.stalled_until, wire));
+        if now < self.stalled_until || (!is_next && !self.stalled.is_empty()) {
+            if !is_next {
+                self.stalled.push_back(wire);
+            }
+            self.coming.push((self.stalled_until.max(now), Wire::Stalled));
             return;
         }
+        let Some(wire) = (if is_next { self.stalled.pop_front() } else { Some(wire) }) else { return };
         match wire {
             Wire::Publish { from, topic, message } => self.fan_out(from, now, &topic, &message, rng),
             Wire::Ask { from, session, number, request } => self.answer(from, session, now, number, &request, rng),
@@ -277,7 +289,7 @@ impl Redis {
                 self.links[peer].subscribed.retain(|topic, _| !topics.contains(topic));
             }
             Wire::Subscribe { .. } | Wire::Unsubscribe { .. } => {}
-            Wire::Deliver { .. } => unreachable!("it goes to nodes"),
+            Wire::Stalled | Wire::Deliver { .. } => unreachable!("no message to Redis"),
         }
     }
 
@@ -488,6 +500,22 @@ mod tests {
         redis.connect(1, 2000, &mut rng);
         let came: Vec<_> = run(&mut redis, &mut rng).into_iter().map(|(_, what)| what).collect();
         assert_eq!(came.join(" ").replace("subscribed ", ""), "t u");
+    }
+
+    #[test]
+    fn a_stall_keeps_the_order_also_if_it_lasts_longer_than_it_first_seemed() {
+        let (mut redis, mut rng) = (redis(|quality| quality.delay = (0, 0)), Rng::new(1));
+        two(&mut redis, &mut rng);
+        redis.stall(2000);
+        redis.publish(0, 1000, "t".into(), message("a"), &mut rng);
+        let (_, first) = redis.drain().next().expect("on its way");
+        redis.arrive(first, 1000, &mut rng);
+        redis.stall(3000);
+        // This one arrives before the end of the first stall, and that one as it ends.
+        for (sent, id) in [(1500, "b"), (3000, "c")] {
+            redis.publish(0, sent, "t".into(), message(id), &mut rng);
+        }
+        assert_eq!(run(&mut redis, &mut rng), ["a", "b", "c"].map(|id| (1, id.to_owned())));
     }
 
     #[test]

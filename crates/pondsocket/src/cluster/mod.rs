@@ -88,7 +88,7 @@
 //! |---|---|
 //! | C1 | What one bus publishes on one topic arrives in the order of the calls of [`Bus::publish`] and of their batches. |
 //! | C2 | A message is lost only if [`BusEvent::Gap`] for its topic or [`BusEvent::Down`] reports the loss, not before it happens. |
-//! | C3 | A message may arrive twice. |
+//! | C3 | A message may arrive twice. The node ignores it if it is among the last 1024 of its sender. |
 //! | C4 | [`BusEvent::Subscribed`] comes once the engine has confirmed the topic in this session: messages that are published from then on arrive. |
 //! | C5 | [`BusEvent::Down`] voids all subscriptions. After the next `Up` the bus subscribes to all wanted topics by itself, and reports each as `Subscribed`. |
 //! | C6 | [`BusSink::push`] never waits. A message that does not fit is dropped, and the sink reports the gap. |

@@ -227,6 +227,7 @@ impl Core {
                 }
                 Timer::Announce => self.interop.announce_all(cx, &self.channels),
                 Timer::AnnounceAgain(channel, _) => self.interop.announce(cx, &self.channels, &channel),
+                Timer::Losses => self.sync.repair_losses(cx, &self.channels),
                 Timer::Sync => self.sync.ask_for_states(cx, &mut self.channels),
                 Timer::Answer => self.sync.answer_states(cx, &self.channels),
                 Timer::Repair(owner) => {
@@ -303,10 +304,13 @@ impl Core {
             Bus::Gap(topics) => {
                 let (keys, inbox) = self.of_topics(&topics);
                 // A message lost from the inbox may have concerned any channel.
-                let keys = if inbox { self.channels.keys().cloned().collect() } else { keys };
-                keys.iter().for_each(|key| self.sync.want_state(&mut self.context, &self.channels, key));
+                let keys = if inbox { self.channels.all().cloned().collect() } else { keys };
+                self.sync.note_losses(&mut self.context, &mut self.channels, keys);
             }
-            Bus::GapAll => self.sync.want_all_states(cx, &self.channels),
+            Bus::GapAll => {
+                let keys = self.channels.all().cloned().collect();
+                self.sync.note_losses(&mut self.context, &mut self.channels, keys);
+            }
         }
     }
 

@@ -70,6 +70,11 @@ impl Channels {
         self.get(key).is_some_and(|channel| channel.local.users().contains_key(user))
     }
 
+    /// All channels in which this node may have users of others, or other nodes users of this one.
+    pub(in crate::cluster) fn all(&self) -> impl Iterator<Item = &ChannelKey> {
+        self.channels.keys().chain(self.tombstones.channels())
+    }
+
     /// The channels that have no users here any more. Other nodes may have missed their last leaves.
     pub(super) fn closed(&self) -> impl Iterator<Item = &ChannelKey> {
         let lingering = self.channels.iter().filter(|(_, channel)| !channel.is_open()).map(|(key, _)| key);

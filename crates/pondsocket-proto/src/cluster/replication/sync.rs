@@ -21,6 +21,10 @@ const SWEEP_STEP: u64 = 1000;
 const SYNCS_AT_ONCE: usize = 256;
 const SYNC_STEP: u64 = 5;
 
+/// The shortest time between two repairs of losses that the bus has reported, in milliseconds. The requests can be lost as
+/// well, and one is sent to several topics: repaired at once, losses would multiply.
+const LOSSES_STEP: u64 = 1000;
+
 /// The pending requests for states: those to be sent, and those to be answered.
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct Sync {
@@ -28,6 +32,8 @@ pub(in crate::cluster) struct Sync {
     inbox: bool,
     /// Channels whose state is to be requested, or whose digest is to be published if they have no user here any more.
     wanted: BTreeSet<ChannelKey>,
+    /// Channels about which messages were lost since the last repair.
+    lost: BTreeSet<ChannelKey>,
     /// The nodes that have requested the users of this one, with the channels. A set: several requests for a channel
     /// get one answer.
     askers: BTreeMap<NodeId, BTreeSet<ChannelKey>>,
@@ -51,6 +57,8 @@ impl Sync {
     /// Notes that no topic is subscribed: the bus is down, or a session has just begun.
     pub(in crate::cluster) fn unsubscribe(&mut self, channels: &mut Channels) {
         self.inbox = false;
+        // All states are requested in the next session.
+        self.lost.clear();
         channels.unsubscribe_all();
     }
 
@@ -91,6 +99,40 @@ impl Sync {
             self.wanted.insert(key.clone());
             cx.timers.start(Timer::Sync, cx.now);
         }
+    }
+
+    /// Notes that messages about these channels were lost. The repair begins at once, or some time after the last one.
+    pub(in crate::cluster) fn note_losses(&mut self, cx: &mut Context, channels: &mut Channels, keys: Vec<ChannelKey>) {
+        // With the subscription of the inbox everything is requested in any case.
+        if !self.inbox {
+            return;
+        }
+        for key in &keys {
+            if let Some(channel) = channels.get_mut(key) {
+                channel.asked = None;
+            }
+        }
+        self.lost.extend(keys);
+        if !cx.timers.is_running(&Timer::Losses) {
+            self.repair_losses(cx, channels);
+        }
+    }
+
+    /// Schedules requests for the states of the channels about which messages were lost, and digests of those that have no
+    /// users here any more: a request for the last leaves may have been lost, and nothing else would tell of them soon.
+    pub(in crate::cluster) fn repair_losses(&mut self, cx: &mut Context, channels: &Channels) {
+        if self.lost.is_empty() {
+            return;
+        }
+        for key in std::mem::take(&mut self.lost) {
+            if channels.is_open(&key) {
+                self.want_state(cx, channels, &key);
+            } else {
+                self.wanted.insert(key);
+            }
+        }
+        cx.timers.start(Timer::Sync, cx.now);
+        cx.timers.set(Timer::Losses, cx.now + LOSSES_STEP);
     }
 
     /// Requests the states that are wanted, a limited number at once.
