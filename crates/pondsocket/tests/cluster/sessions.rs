@@ -261,6 +261,28 @@ async fn a_client_whose_session_cannot_be_read_is_sent_again_what_it_has_had_fro
 }
 
 #[tokio::test]
+async fn a_client_that_is_lost_again_at_a_node_that_lags_may_still_have_what_the_first_one_sent() {
+    let (_hub, one, two) = pair().await;
+    let (mut ada, _eve) = (one.member("ada").await, two.member("eve").await);
+    let client = one.bob_with_two_messages(&two).await;
+    // The other node receives no more of the history, but reads the sessions.
+    two.bus.delay(Duration::from_secs(60));
+    one.say(3..4);
+    assert_eq!(ada.numbers(3).await, [1, 2, 3]);
+    client.reset();
+    eventually("the loss is noticed", || one.connections() == 1).await;
+    for attempt in 1..=2 {
+        let mut client = Peer::connect(two.address, BOB).await;
+        two.bus.delay_answers(Duration::from_secs(60));
+        client.join("/chat/a", json!({})).await;
+        assert_eq!(two.recovery(), resumed(1, 1), "attempt {attempt}");
+        client.reset();
+        eventually("the loss is noticed", || two.connections() == 1).await;
+        two.bus.delay_answers(Duration::ZERO);
+    }
+}
+
+#[tokio::test]
 async fn a_client_whose_session_cannot_be_read_has_a_gap() {
     let (_hub, one, two) = pair().await;
     let _ada = two.member("ada").await;

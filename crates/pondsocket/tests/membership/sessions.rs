@@ -295,6 +295,22 @@ async fn a_history_says_what_is_done_with_messages_that_may_have_arrived() {
 }
 
 #[tokio::test]
+async fn a_connection_that_does_not_join_again_proves_nothing_of_the_channel() {
+    let chat = chat_with(Options::default().proof_interval(Duration::from_secs(3600)));
+    let (_server, address) = serve(&chat.pond).await;
+    away_with_an_unproven_tail(&chat, address).await;
+    let mut client = Peer::connect(address, BOB).await;
+    chat.endpoint.connection(&client.id).expect("connected").disconnect();
+    // The close frame is answered.
+    assert!(client.closed().await.is_some());
+    assert_eq!(client.frame().await, None);
+    eventually("the end of the connection", || chat.pond.snapshot().endpoints[0].closing == 0).await;
+    let mut client = bob(address).await;
+    assert_eq!(chat.recovery(), resumed(4, 3));
+    assert_eq!(client.numbers(4).await, [2, 3, 4, 5]);
+}
+
+#[tokio::test]
 async fn nothing_that_may_have_arrived_is_no_gap() {
     let chat = chat();
     chat.lobby.history(History::new().unproven(Unproven::Gap));

@@ -81,6 +81,9 @@ pub struct Accepted {
     pub replayed: usize,
     /// The position behind which the connection gets everything; `None` without a history.
     pub owed_from: Option<Position>,
+    /// The offset up to which earlier connections of the client were sent messages, if the server knows the position and not the
+    /// client; `u64::MAX` if that is not known. For [`Proof::watch`](crate::channel::Proof::watch).
+    pub sent_before: u64,
 }
 
 /// A user that was removed or evicted, and its connections.
@@ -142,8 +145,9 @@ impl<R> Channel<R> {
             self.queue.reach(self.history().map_or(position, Ring::position));
         }
         let owed_from = replay.owed_from();
-        let JoinReplay { recovery, replayed, .. } = replay;
-        Accepted { slot, membership, first: !known, returned, broadcasts, recovery, replayed, owed_from }
+        let JoinReplay { position, recovery, replayed, .. } = replay;
+        let sent_before = resume.zip(position).map_or(0, |(request, here)| request.sent_before(here));
+        Accepted { slot, membership, first: !known, returned, broadcasts, recovery, replayed, owed_from, sent_before }
     }
 
     /// Executes one step. For a broadcast it returns the event and the number of members that the broadcast addresses.

@@ -31,7 +31,10 @@ pub struct Proof {
 /// A history in which messages are owed to the client.
 #[derive(Debug)]
 struct Watched {
+    /// The progress of this connection.
     progress: Progress,
+    /// The offset up to which an earlier connection of the client was sent messages. This one may not have got there yet.
+    sent_before: u64,
     /// The progress ahead of a gap, until the notice of the gap has arrived for certain. Boxed, because gaps are rare.
     ahead_of_gap: Option<Box<Progress>>,
 }
@@ -48,12 +51,13 @@ pub struct Progress {
 }
 
 impl Proof {
-    /// Begins with a history: the client is owed what comes behind the offset of this position.
-    pub fn watch(&mut self, from: Position) {
+    /// Begins with a history: the client is owed what comes behind the offset of this position. An earlier connection of it
+    /// was sent messages up to `sent_before`, which it may have received; `u64::MAX` if that is not known.
+    pub fn watch(&mut self, from: Position, sent_before: u64) {
         self.forget(from.epoch);
         let Position { epoch, offset } = from;
         let progress = Progress { epoch, proven: offset, sent: offset };
-        self.channels.push(Watched { progress, ahead_of_gap: None });
+        self.channels.push(Watched { progress, sent_before, ahead_of_gap: None });
     }
 
     /// Goes on behind a gap, of which the client is told now: it is owed what comes behind `next`, and nothing more of the
@@ -61,8 +65,9 @@ impl Proof {
     /// ahead of the gap, so that the next join of the client meets the gap again.
     pub fn skip(&mut self, watched: Option<Epoch>, next: Position) {
         let ahead_of_gap = watched.and_then(|watched| self.progress(watched)).map(Box::new);
+        let sent_before = self.watched_mut(next.epoch).map_or(0, |same| same.sent_before);
         watched.into_iter().for_each(|watched| self.forget(watched));
-        self.watch(next);
+        self.watch(next, sent_before);
         if let Some(last) = self.channels.last_mut() {
             last.ahead_of_gap = ahead_of_gap;
         }
@@ -116,6 +121,13 @@ impl Proof {
         self.has_lost
     }
 
+    /// Returns `true` if this connection has got as far in a history as the earlier ones: a client that has received all that it
+    /// was sent here lacks nothing of what it was sent before.
+    pub fn covers_earlier(&self, epoch: Epoch) -> bool {
+        let watched = self.channels.iter().find(|watched| watched.progress.epoch == epoch);
+        watched.is_some_and(|watched| watched.sent_before <= watched.progress.sent)
+    }
+
     /// The number of the next ping, if one is due behind the messages up to a position, which are about to be sent. The caller sends
     /// it with them, notes that they [were sent](Self::sent), and then the [ping](Self::force_ping). `None` if it would prove nothing,
     /// or too many are not answered, or the last one is younger than `interval` milliseconds.
@@ -124,7 +136,7 @@ impl Proof {
         if is_early || self.has_lost || self.pings.len() >= OUTSTANDING {
             return None;
         }
-        let is_unproven = |Watched { progress, ahead_of_gap }: &Watched| {
+        let is_unproven = |Watched { progress, ahead_of_gap, .. }: &Watched| {
             let sends = !self.is_stopped && progress.epoch == behind.epoch && progress.proven < behind.offset;
             sends || progress.proven < progress.sent || ahead_of_gap.is_some()
         };
@@ -150,7 +162,7 @@ impl Proof {
         let Some(at) = self.pings.iter().position(|(ping, _)| *ping == number) else { return };
         let proven: Vec<_> = self.pings.drain(..=at).flat_map(|(_, positions)| positions).collect();
         for Position { epoch, offset } in proven {
-            if let Some(Watched { progress, ahead_of_gap }) = self.watched_mut(epoch) {
+            if let Some(Watched { progress, ahead_of_gap, .. }) = self.watched_mut(epoch) {
                 progress.proven = progress.proven.max(offset);
                 *ahead_of_gap = None;
             }
@@ -164,10 +176,12 @@ impl Proof {
         self.answered.wrapping_sub(number) < u32::MAX / 2
     }
 
-    /// The progress in a history; that in the one before, as long as the client may not know that this one has begun.
+    /// The progress of the client in a history, with what earlier connections were sent; that in the one before, as long as the
+    /// client may not know that this one has begun.
     pub fn progress(&self, epoch: Epoch) -> Option<Progress> {
         let watched = self.channels.iter().find(|watched| watched.progress.epoch == epoch)?;
-        Some(watched.ahead_of_gap.as_deref().copied().unwrap_or(watched.progress))
+        let own = Progress { sent: watched.progress.sent.max(watched.sent_before), ..watched.progress };
+        Some(watched.ahead_of_gap.as_deref().copied().unwrap_or(own))
     }
 
     fn watched_mut(&mut self, epoch: Epoch) -> Option<&mut Watched> {
@@ -220,7 +234,7 @@ mod tests {
             2 => any::<bool>().prop_map(|lost| Step::Answer { lost }),
         ], 0..100)) {
             let mut proof = Proof::default();
-            proof.watch(at(0));
+            proof.watch(at(0), 0);
             // What is on its way: messages by their offset, pings by their number.
             let (mut wire, mut read, mut answers) = (VecDeque::new(), 0, VecDeque::new());
             let (mut offset, mut now) = (0, 0);
@@ -254,9 +268,23 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_connection_was_sent_is_not_proven_by_this_one() {
+        let mut proof = Proof::default();
+        proof.watch(at(5), 8);
+        assert_eq!(proof.progress(EPOCH), Some(Progress { epoch: EPOCH, proven: 5, sent: 8 }));
+        let number = ping(&mut proof, 6, 0).expect("one is due");
+        proof.pong(number);
+        assert_eq!(proof.progress(EPOCH), Some(Progress { epoch: EPOCH, proven: 6, sent: 8 }));
+        assert!(!proof.covers_earlier(EPOCH));
+        proof.sent(at(9));
+        assert_eq!(proof.progress(EPOCH), Some(Progress { epoch: EPOCH, proven: 6, sent: 9 }));
+        assert!(proof.covers_earlier(EPOCH));
+    }
+
+    #[test]
     fn a_pong_proves_what_was_sent_ahead_of_its_ping_and_of_earlier_ones() {
         let mut proof = Proof::default();
-        proof.watch(at(5));
+        proof.watch(at(5), 0);
         assert_eq!(ping(&mut proof, 5, 0), None, "nothing is unproven");
         let first = ping(&mut proof, 7, 0).expect("something is unproven");
         assert_eq!(ping(&mut proof, 8, 999), None, "too early");
@@ -280,7 +308,7 @@ mod tests {
     #[test]
     fn nothing_behind_a_dropped_message_is_proven() {
         let mut proof = Proof::default();
-        proof.watch(at(0));
+        proof.watch(at(0), 0);
         proof.sent(at(1));
         let number = proof.force_ping(0);
         proof.lose();
@@ -293,7 +321,7 @@ mod tests {
     fn a_client_is_behind_a_gap_once_the_notice_has_arrived_for_certain() {
         let next = Position { epoch: Epoch::new(2), offset: 0 };
         let mut proof = Proof::default();
-        proof.watch(at(4));
+        proof.watch(at(4), 0);
         let early = ping(&mut proof, 6, 0).expect("something is unproven");
         proof.skip(Some(EPOCH), next);
         let ahead = Some(Progress { epoch: EPOCH, proven: 4, sent: 6 });
@@ -323,7 +351,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_answer_is_not_pinged_without_end() {
         let mut proof = Proof::default();
-        proof.watch(at(0));
+        proof.watch(at(0), 0);
         let pings = (1..20).filter(|offset| ping(&mut proof, *offset, offset * 1000).is_some());
         assert_eq!(pings.count(), OUTSTANDING);
     }

@@ -90,6 +90,18 @@ impl ResumeRequest {
     }
 }
 
+impl ResumeRequest {
+    /// The offset up to which earlier connections may have been sent messages of the history, whose last one has the position `here`.
+    pub(in crate::channel) fn sent_before(&self, here: Position) -> u64 {
+        match (self.resume, self.sent) {
+            // All that was sent by then has come here.
+            (Resume::From(from), Some(u64::MAX)) if from.epoch == here.epoch && !self.is_unread => here.offset,
+            (Resume::From(from), Some(sent)) if from.epoch == here.epoch => sent,
+            _ => 0,
+        }
+    }
+}
+
 impl From<Resume> for ResumeRequest {
     fn from(resume: Resume) -> ResumeRequest {
         ResumeRequest { resume, sent: None, is_unread: false, unproven: Unproven::default(), gap: None }

@@ -208,7 +208,7 @@ impl World {
             .note(self.now, || format!("{peer} admits {} over {number}: {recovery:?} from {owed_from:?}", client.user));
         connection.joined = Some(Joined { slot: accepted.slot, recovery, owed_from });
         if let Some(from) = owed_from {
-            connection.watch(from);
+            connection.watch(from, accepted.sent_before);
         }
         if client.kind == ClientKind::Stock {
             (client.recorded, client.session) = (Some(number), connection.progress(self.now));
@@ -260,7 +260,7 @@ impl World {
         let progress = here.and_then(|Position { epoch, offset }| {
             let progress = connection.progress_in(epoch, now)?;
             // It is that in the history before, if the client may not know of a gap.
-            let sent = if progress.epoch == epoch { offset } else { u64::MAX };
+            let sent = if progress.epoch == epoch { offset.max(progress.sent) } else { u64::MAX };
             Some(Progress { sent, ..progress })
         });
         let client = &mut histories.clients[client];

@@ -96,10 +96,10 @@ impl Connection {
         !self.is_ended && self.peer == peer
     }
 
-    /// The client is owed what comes behind a position.
-    pub(super) fn watch(&mut self, from: Position) {
+    /// The client is owed what comes behind a position, and earlier connections were sent messages up to an offset.
+    pub(super) fn watch(&mut self, from: Position, sent_before: u64) {
         if let Some(proof) = &mut self.proof {
-            proof.watch(from);
+            proof.watch(from, sent_before);
             self.watched = Some(from.epoch);
         }
     }

@@ -150,7 +150,7 @@ impl Session {
             if let (Some(from), Some(session)) = (accepted.owed_from, &handle.session)
                 && needs_proof()
             {
-                session.watch(name, from);
+                session.watch(name, from, accepted.sent_before);
             }
             Ok(accepted)
         });

@@ -410,7 +410,7 @@ impl Session {
                 {
                     // It may be that in the history before: one has begun anew, or the client may not know of a gap. What was sent of that,
                     // perhaps by other nodes, is not known here.
-                    let sent = if progress.epoch == epoch { offset } else { u64::MAX };
+                    let sent = if progress.epoch == epoch { offset.max(progress.sent) } else { u64::MAX };
                     positions.push((membership.live.name.clone(), Progress { sent, ..progress }));
                 }
                 left

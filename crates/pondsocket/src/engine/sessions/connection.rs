@@ -12,7 +12,7 @@ use pondsocket_proto::position::{Epoch, Position};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Entry, MOST_CHANNELS, RECORD_TTL, Sessions, Ticket};
+use super::{Entry, MOST_CHANNELS, RECORD_TTL, ReceivedAll, Sessions, Ticket};
 use crate::engine::answers::Answers;
 use crate::engine::changes;
 use crate::engine::session_key::SessionKey;
@@ -148,12 +148,12 @@ impl ConnectionSession {
         has_begun
     }
 
-    /// The client is owed what comes behind a position of a channel.
-    pub(crate) fn watch(&self, channel: &ChannelName, from: Position) {
+    /// The client is owed what comes behind a position of a channel, and earlier connections were sent messages up to an offset.
+    pub(crate) fn watch(&self, channel: &ChannelName, from: Position, sent_before: u64) {
         let mut channels = self.channels.lock();
         channels.retain(|(epoch, name)| *epoch != from.epoch && name != channel);
         channels.push((from.epoch, channel.clone()));
-        self.proof.lock().watch(from);
+        self.proof.lock().watch(from, sent_before);
     }
 
     /// Messages were sent that are for this connection, but not all of those around them.
@@ -284,10 +284,17 @@ impl ConnectionSession {
         self.changed.notify_waiters();
     }
 
-    /// The client has received everything.
+    /// The client has received all that this connection was sent. In channels that it has not joined, or where it has not got as far
+    /// as an earlier connection, that proves nothing.
     pub(crate) fn prove(&self, user: &UserId) {
-        self.sessions.note_sent(self.key, user, &self.positions());
-        self.sessions.prove(self.key, user);
+        let (channels, proof) = (self.channels.lock(), self.proof.lock());
+        let own = channels.iter().filter_map(|(epoch, channel)| {
+            let (progress, with_earlier) = (proof.progress(*epoch)?, proof.covers_earlier(*epoch));
+            Some(ReceivedAll { channel: channel.clone(), progress, with_earlier })
+        });
+        let own: Vec<_> = own.collect();
+        drop((channels, proof));
+        self.sessions.prove(self.key, user, &own);
     }
 
     pub(crate) fn note_answer(&self) {

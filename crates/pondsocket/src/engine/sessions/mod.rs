@@ -22,7 +22,7 @@ pub(crate) use self::connection::{ConnectionSession, SessionConnection};
 use crate::engine::answers::{Answers, CopyLimits};
 use crate::engine::handled::HandledMessage;
 use crate::engine::session_key::SessionKey;
-use crate::engine::shared_sessions::{Found, Known, Positions, SharedSessions};
+use crate::engine::shared_sessions::{Found, Known, SharedSessions};
 use crate::engine::sync::Mutex;
 use crate::limits::memory::Memory;
 
@@ -50,6 +50,15 @@ pub(crate) struct Ticket {
     pub(crate) channels: Vec<(ChannelName, Progress)>,
     /// The messages that were handled. A handler may still add its answer.
     pub(crate) answers: Option<Arc<Answers>>,
+}
+
+/// A channel in which the client of an ended connection has received all that the connection was sent.
+#[derive(Debug)]
+struct ReceivedAll {
+    channel: ChannelName,
+    progress: Progress,
+    /// True if that includes all that earlier connections were sent.
+    with_earlier: bool,
 }
 
 /// A session without a connection, beyond the life of its server.
@@ -382,30 +391,21 @@ impl Sessions {
         }
     }
 
-    /// A connection was sent more after it had left its channels: messages that stood ahead of the leave had to wait for their
-    /// positions.
-    fn note_sent(&self, key: SessionKey, user: &UserId, positions: &Positions) {
+    /// The client of an ended connection has received everything, because it has answered the close frame.
+    fn prove(&self, key: SessionKey, user: &UserId, received: &[ReceivedAll]) {
         let mut table = self.table.lock();
         if let Some(Entry::Ended { ticket, .. }) = table.by_key.get_mut(&key)
             && ticket.user == *user
         {
             for (name, progress) in &mut ticket.channels {
-                let is_same = |(other, sent): &&(ChannelName, Progress)| other == name && sent.epoch == progress.epoch;
-                if let Some((_, Progress { sent, .. })) = positions.iter().find(is_same) {
-                    progress.sent = progress.sent.max(*sent);
+                let is_same = |own: &&ReceivedAll| own.channel == *name && own.progress.epoch == progress.epoch;
+                if let Some(own) = received.iter().find(is_same) {
+                    // More may have been sent behind the leave: messages that stood ahead of it had to wait for their positions.
+                    progress.sent = progress.sent.max(own.progress.sent);
+                    if own.with_earlier {
+                        progress.proven = progress.sent;
+                    }
                 }
-            }
-        }
-    }
-
-    /// The client of an ended connection has received everything, because it has answered the close frame.
-    fn prove(&self, key: SessionKey, user: &UserId) {
-        let mut table = self.table.lock();
-        if let Some(Entry::Ended { ticket, .. }) = table.by_key.get_mut(&key)
-            && ticket.user == *user
-        {
-            for (_, progress) in &mut ticket.channels {
-                progress.proven = progress.sent;
             }
         }
     }
