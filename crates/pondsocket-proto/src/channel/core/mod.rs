@@ -288,6 +288,21 @@ mod tests {
     }
 
     #[test]
+    fn presence_is_paced_from_one_member_more_than_those_of_a_small_channel() {
+        let lists = Lists { members: 2, ..Lists::default() };
+        let mut channel = channel(ChannelLimits { lists, ..ChannelLimits::default() });
+        let shown = || vec![Step::Track(object("{}"))];
+        let mut paced = |connection| {
+            join(&mut channel, connection, shown());
+            let is_paced = channel.paces_presence();
+            channel.take();
+            (is_paced, channel.paces_presence())
+        };
+        // Nothing is paced without a change.
+        assert_eq!(["a1", "b1", "c1"].map(&mut paced), [(false, false), (false, false), (true, false)]);
+    }
+
+    #[test]
     fn filtered_messages_have_a_batch_of_their_own_with_the_listener_of_each_slot() {
         let mut channel = channel(ChannelLimits::default());
         let slot = join(&mut channel, "a1", vec![Step::Track(object(r#"{"mood":1}"#))]);
