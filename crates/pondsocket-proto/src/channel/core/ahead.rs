@@ -416,9 +416,11 @@ mod tests {
         shared.unkept("but-b", &Target::ExceptUser("b".into()));
         shared.unkept("but-c", &Target::ExceptUser("c".into()));
         assert_eq!(shared.unkept("named", &users(&["b", "c", "b", "nobody"])), 1);
+        shared.unkept("for-a", &users(&["a"]));
         shared.show("x", "{}");
-        let expected = ["a1 all", "a1 but-b", "a1 but-c", "a1 JOIN", "b1 all", "b1 but-c", "b1 named", "b1 JOIN"];
-        assert_eq!(shared.received(), expected);
+        let of_a = ["a1 all", "a1 but-b", "a1 but-c", "a1 for-a", "a1 JOIN"];
+        let of_b = ["b1 all", "b1 but-c", "b1 named", "b1 JOIN"];
+        assert_eq!(shared.received(), [&of_a[..], &of_b].concat());
         shared.channel.place(1, Some(at(1)));
         let of_c = ["c1 ACKNOWLEDGE", "c1 own", "c1 JOIN", "c1 all", "c1 but-b", "c1 named"];
         let expected = ["a1 own", "a1 LEAVE", "a1 JOIN", "b1 own"].into_iter().chain(of_c);
