@@ -178,6 +178,24 @@ fn the_last_messages_are_replayed_to_newcomers_and_to_clients_with_a_gap() {
 }
 
 #[test]
+fn a_queued_replay_keeps_its_messages_also_if_others_take_their_place() {
+    let mut world = HistoryWorld::with_rules(HistoryRules { messages: 3, ..rules() });
+    for _ in 0..3 {
+        world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    }
+    assert_eq!(world.join(0, Some(Resume::From(at(0))), Vec::new()), Recovery::Resumed { missed: 3, may_repeat: 0 });
+    for _ in 0..3 {
+        world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    }
+    world.deliver();
+    let expected = ["join", "000001.1", "000001.2", "000001.3", "000001.4", "000001.5", "000001.6"];
+    assert_eq!(ids(&world, 0), expected);
+    // Once they are delivered they go with the next message.
+    world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    assert_eq!(world.join(1, Some(Resume::From(at(3))), Vec::new()), Recovery::Gap(GapReason::Trimmed));
+}
+
+#[test]
 fn messages_of_the_chain_itself_are_not_replayed_to_its_own_connection() {
     let mut world = HistoryWorld::with_rules(rules());
     world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
