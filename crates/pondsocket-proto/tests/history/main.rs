@@ -196,6 +196,29 @@ fn a_queued_replay_keeps_its_messages_also_if_others_take_their_place() {
 }
 
 #[test]
+fn a_catch_up_has_no_more_bytes_than_allowed_and_one_message_in_any_case() {
+    let mut world = HistoryWorld::with_rules(rules());
+    world.join(0, None, Vec::new());
+    for _ in 0..4 {
+        world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    }
+    world.deliver();
+    let (me, connection) = (user(0), world.seats[&0].1);
+    let mut caught_up = |bytes| {
+        let limits = CatchUpLimits { messages: 9, bytes };
+        let caught_up = world.channel.catch_up((&me, connection), at(1), 4, limits).expect("kept");
+        let bytes: usize = caught_up.messages.iter().map(|(_, text, _)| text.len()).sum();
+        (caught_up.messages.len(), caught_up.up_to, bytes)
+    };
+    let (all, _, bytes) = caught_up(usize::MAX);
+    let half = bytes / 2;
+    assert_eq!((all, bytes % 4), (4, 0), "all are equally long");
+    let found = [0, half - 1, half, bytes - 1, bytes].map(|bytes| caught_up(bytes).0);
+    assert_eq!(found, [1, 1, 2, 3, 4]);
+    assert_eq!(caught_up(half), (2, 2, half));
+}
+
+#[test]
 fn messages_of_the_chain_itself_are_not_replayed_to_its_own_connection() {
     let mut world = HistoryWorld::with_rules(rules());
     world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
