@@ -340,6 +340,33 @@ fn a_message_is_not_replayed_to_the_users_that_it_left_out() {
 }
 
 #[test]
+fn a_join_says_what_is_owed_to_the_client_and_what_it_was_sent_before() {
+    let mut world = HistoryWorld::with_rules(rules());
+    for _ in 0..4 {
+        world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    }
+    let (user, connection) = (user(0), ConnectionId::from_u128(0));
+    let mut joined = |resume: Option<ResumeRequest>| {
+        let join = Join { resume, ..Join::new(0, connection, &user, "join") };
+        let accepted = world.channel.join(join, &|_| DeliveryPolicy::BROADCAST);
+        world.channel.leave(accepted.slot, connection, None).expect("seated");
+        (accepted.owed_from, accepted.sent_before)
+    };
+    let session = |sent| ResumeRequest { sent: Some(sent), ..Resume::From(at(1)).into() };
+    assert_eq!(joined(Some(session(3))), (Some(at(1)), 3));
+    assert_eq!(joined(Some(session(9))), (Some(at(1)), 9), "this node has not got so far");
+    // Not known: at most all that there was when the store was read.
+    assert_eq!(joined(Some(session(u64::MAX))), (Some(at(1)), 4));
+    assert_eq!(joined(Some(ResumeRequest { is_unread: true, ..session(u64::MAX) })), (Some(at(1)), u64::MAX));
+    // Of an earlier history, by a client that knows its position, and by a new one.
+    let before = Position { epoch: Epoch::new(8), offset: 2 };
+    let of_before = ResumeRequest { sent: Some(3), ..Resume::From(before).into() };
+    assert_eq!(joined(Some(of_before)), (Some(at(4)), 0));
+    assert_eq!(joined(Some(Resume::From(at(2)).into())), (Some(at(2)), 0));
+    assert_eq!(joined(None), (Some(at(4)), 0));
+}
+
+#[test]
 fn messages_that_a_client_has_had_from_another_node_and_that_are_yet_to_arrive_may_repeat() {
     let mut world = HistoryWorld::with_rules(rules());
     world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
