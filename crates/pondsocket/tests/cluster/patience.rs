@@ -15,6 +15,9 @@ use crate::stubborn::{Manner, Stubborn};
 /// The time for which messages wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The time that the store has to answer a node which was suspended.
+const HOLD: Duration = Duration::from_millis(500);
+
 /// The time within which a test calls something prompt.
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -165,6 +168,32 @@ async fn a_store_that_is_slow_and_answers_is_waited_for() {
     }
     assert!(last - first > 2 * PATIENCE, "it takes {:?}", last - first);
     assert_eq!(node.detached(), 0);
+}
+
+/// As a virtual machine that is moved to another host. Meanwhile the wait for the answer of the store has ended, too.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_suspended_asks_the_store_again_before_it_gives_up() {
+    let node = start().await;
+    let mut member = node.join("/chat/a").await;
+    node.bus.set(Manner::IsFrozen(COMMAND_TIMEOUT));
+    let before = node.bus.asked();
+    member.say(1);
+    eventually("an attempt", || node.bus.asked() > before).await;
+    node.bus.set(Manner::Answers);
+    tokio::time::advance(2 * PATIENCE).await;
+    let awake = Instant::now();
+    assert!(member.hears(1).await - awake < MOMENT);
+    assert_eq!(node.detached(), 0);
+    // A store that is silent then is given up sooner than by a node that has not been suspended.
+    node.bus.set(Manner::Hangs);
+    let before = node.bus.asked();
+    member.say(2);
+    eventually("an attempt", || node.bus.asked() > before).await;
+    tokio::time::advance(2 * PATIENCE).await;
+    let awake = Instant::now();
+    let waited = member.hears(2).await - awake;
+    assert!(waited >= HOLD && waited < HOLD + MOMENT, "{waited:?}");
+    assert_eq!(node.detached(), 1);
 }
 
 /// The age of a message counts from the last answer, and not from a time at which the store was busy with others.

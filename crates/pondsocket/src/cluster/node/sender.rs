@@ -24,6 +24,9 @@ const APPEND_PAUSE: Duration = Duration::from_millis(50);
 /// carries what keeps this node alive for others.
 const HOLD: Duration = Duration::from_millis(500);
 
+/// The delay of a wake-up behind which the process has stood still: it was suspended, or its machine was.
+const STOOD_STILL: Duration = Duration::from_millis(100);
+
 /// Sends what waits, for ever. While one batch is under way the next one grows, so that the cost of each message falls with the
 /// load. One batch at a time also keeps the order when messages are queued again.
 pub(super) async fn run(node: Arc<Node>) {
@@ -70,8 +73,12 @@ struct Sender<'a> {
     refuses: bool,
     /// The time at which the store has last taken a message, in milliseconds.
     answered: u64,
+    /// The time from which the silence of the store counts, because the node stood still before, in milliseconds.
+    counts_from: u64,
     /// The time at which messages are given up, if the store takes none before.
     gives_up_at: Option<Instant>,
+    /// The time at which more can be sent or is given up, if nothing happens before.
+    wakes_at: Option<Instant>,
 }
 
 /// Runs of messages of one kind, and their outcomes on the way.
@@ -120,7 +127,9 @@ impl<'a> Sender<'a> {
             appends_from: now,
             refuses: false,
             answered: 0,
+            counts_from: 0,
             gives_up_at: None,
+            wakes_at: None,
         }
     }
 
@@ -128,12 +137,13 @@ impl<'a> Sender<'a> {
         loop {
             let now = Instant::now();
             self.give_up(now);
-            let wakes_at = self.send(now);
+            self.wakes_at = self.send(now);
             tokio::select! {
                 biased;
                 // First, because a bus may answer at once for as long as there is something to publish.
                 runs = outcomes(&mut self.appending) => {
-                    let applied = self.node.apply_appended(runs);
+                    self.excuse_suspension(Instant::now());
+                    let applied = self.node.apply_appended(runs, self.counts_from);
                     if applied.answers {
                         self.answered = self.node.clock.now();
                     }
@@ -148,7 +158,7 @@ impl<'a> Sender<'a> {
                     }
                 }
                 () = self.node.queued.notified(), if self.publishing.is_none() || self.appending.is_none() => {}
-                () = sleep_until(wakes_at.unwrap_or_else(Instant::now)), if wakes_at.is_some() => {}
+                () = sleep_until(self.wakes_at.unwrap_or(now)), if self.wakes_at.is_some() => {}
             }
         }
     }
@@ -182,11 +192,23 @@ impl<'a> Sender<'a> {
         let mut under_way = self.appending.iter().flat_map(|sent| sent.runs.iter().flatten());
         let sent = under_way.find(|entry| !entry.is_given_up).map(|entry| entry.at);
         let oldest = sent.into_iter().chain(queued).min()?;
-        Some(self.node.clock.instant(oldest.max(self.answered) + PATIENCE))
+        Some(self.node.clock.instant(oldest.max(self.answered).max(self.counts_from) + PATIENCE))
+    }
+
+    /// Gives the store another [`HOLD`] if this node has stood still: it may have answered meanwhile, or the wait for its answer has
+    /// ended and it has to be asked again. The time for which the node stood still is no silence of the store. Not twice in a row, so
+    /// that on a machine which is always late messages are given up, too.
+    fn excuse_suspension(&mut self, now: Instant) {
+        let time = self.node.clock.now();
+        if self.wakes_at.is_some_and(|at| now > at + STOOD_STILL) && time > self.counts_from + 2 * PATIENCE {
+            self.counts_from = time.saturating_sub(PATIENCE) + HOLD.as_millis() as u64;
+            self.gives_up_at = self.gives_up_at.map(|at| at.max(now + HOLD));
+        }
     }
 
     /// Gives up the messages whose time has come. Their attempt goes on, because messages of other channels may be part of it.
     fn give_up(&mut self, now: Instant) {
+        self.excuse_suspension(now);
         let until = self.node.clock.now().saturating_sub(PATIENCE);
         if self.gives_up_at.is_some_and(|at| at <= now) && self.answered <= until {
             let under_way = self.appending.iter_mut().flat_map(|sent| sent.runs.iter_mut().flatten());

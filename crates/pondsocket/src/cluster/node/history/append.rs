@@ -56,8 +56,12 @@ impl Node {
         Append { topic, head, tail, id, is_repeated: *is_repeated, epoch: ids::fresh_epoch(), messages, ttl }
     }
 
-    /// Applies the outcomes of runs of messages.
-    pub(in super::super) fn apply_appended(&self, runs: Vec<(Vec<QueuedAppend>, Vec<Appended>)>) -> Applied {
+    /// Applies the outcomes of runs of messages. The silence of the store before `counts_from` does not count.
+    pub(in super::super) fn apply_appended(
+        &self,
+        runs: Vec<(Vec<QueuedAppend>, Vec<Appended>)>,
+        counts_from: u64,
+    ) -> Applied {
         let (mut again, mut late) = (Vec::new(), HashMap::new());
         let (mut appended, mut fails) = (0, false);
         let outcomes = runs.into_iter().flat_map(|(run, outcomes)| {
@@ -78,7 +82,7 @@ impl Node {
                     }
                     entry.is_repeated |= matches!(outcome, Some(Appended::Unknown(_)));
                     // Not since it was queued: the store may have been busy with those ahead of it.
-                    if self.is_given_up(entry.tried_at.unwrap_or(entry.at)) {
+                    if self.is_given_up(entry.tried_at.unwrap_or(entry.at).max(counts_from)) {
                         late.insert(entry.of.serial, (entry.key.clone(), entry.of.clone()));
                     }
                     again.push(entry);
