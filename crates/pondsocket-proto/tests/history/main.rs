@@ -340,6 +340,19 @@ fn a_message_is_not_replayed_to_the_users_that_it_left_out() {
 }
 
 #[test]
+fn a_history_remembers_256_users_that_were_evicted_and_forgets_messages_with_the_first_of_more() {
+    let mut world = HistoryWorld::with_rules(rules());
+    world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
+    let recovery = |world: &HistoryWorld| world.channel.recovery(&user(0), Some(Resume::From(at(0)).into()));
+    for number in 1..=256 {
+        world.channel.note_evicted(&user(number));
+    }
+    assert_eq!(recovery(&world), Recovery::Resumed { missed: 1, may_repeat: 0 });
+    world.channel.note_evicted(&user(257));
+    assert_eq!(recovery(&world), Recovery::Gap(GapReason::Trimmed));
+}
+
+#[test]
 fn a_join_says_what_is_owed_to_the_client_and_what_it_was_sent_before() {
     let mut world = HistoryWorld::with_rules(rules());
     for _ in 0..4 {

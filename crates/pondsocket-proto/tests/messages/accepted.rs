@@ -194,7 +194,9 @@ fn fields_that_only_go_nodes_send_are_not_needed() {
     let update = Body::PresenceUpdate { user: "u".into(), presence: object(r#"{"s":1}"#), event };
     assert_eq!(body("PRESENCE_UPDATE", join), Ok(update));
     let odd = Body::PresenceUpdate { user: "u".into(), presence: object("{}"), event: None };
-    assert_eq!(body("PRESENCE_UPDATE", r#""userId":"u","presenceEvent":5"#), Ok(odd));
+    for event in ["5", "\"LEAVE\"", "\"update\""] {
+        assert_eq!(body("PRESENCE_UPDATE", &format!(r#""userId":"u","presenceEvent":{event}"#)).as_ref(), Ok(&odd));
+    }
     let leave = r#""userId":"u","presenceEvent":"LEAVE""#;
     assert_eq!(body("PRESENCE_REMOVED", leave), Ok(Body::PresenceRemoved { user: "u".into() }));
 }

@@ -385,6 +385,15 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_ahead_of_its_turn_stays_when_the_history_is_read_up_to_an_earlier_one() {
+        let mut shared = Shared::new();
+        shared.kept(3, "three");
+        shared.read(at(1), &["one"]);
+        shared.kept(2, "two");
+        assert_eq!(shared.received(), ["a1 one", "a1 two", "a1 three"]);
+    }
+
+    #[test]
     fn what_waits_is_delivered_when_the_history_begins_anew_or_the_node_loses_the_store() {
         let behind = |shared: &mut Shared| {
             shared.kept(2, "k2");

@@ -64,4 +64,15 @@ mod tests {
         }
         assert_eq!(divide(b"{\"s\":\"a\",\"r\":\"b\"}"), None);
     }
+
+    #[test]
+    fn the_signature_of_a_message_has_its_source_and_its_id_and_nothing_of_what_it_says() {
+        let [short_form, full_form] = encoded("one", "\"n\":1").map(|text| String::from_utf8(text).expect("text"));
+        let others = encoded("other", "\"n\":2").map(|text| String::from_utf8(text).expect("text"));
+        for (text, other) in [short_form, full_form].iter().zip(&others) {
+            let found = signature(text);
+            assert!(found.contains("\"web~10\"") && found.contains("\"m\""), "{found}");
+            assert_eq!(found, signature(other));
+        }
+    }
 }

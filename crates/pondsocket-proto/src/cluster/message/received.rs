@@ -333,6 +333,17 @@ mod tests {
     }
 
     #[test]
+    fn a_message_to_users_that_is_kept_or_names_invalid_ones_is_left_to_the_general_decoder() {
+        let to_users = |ids: &[&str]| Target::Users(ids.iter().map(|id| (*id).to_owned()).collect());
+        assert!(!reads(&whole(&envelope(message(|message| message.to = to_users(&["bob", ""]))))));
+        let kept = message(|message| {
+            message.to = to_users(&["bob"]);
+            message.position = "000001.2".parse().ok();
+        });
+        assert!(kept.position.is_some() && !reads(&whole(&envelope(kept))));
+    }
+
+    #[test]
     fn both_decoders_agree_about_every_change_in_a_message() {
         let parts = ["", "0", "x", "\"", "{", "}", ",", " ", "\\", "/", "\u{1}", "CHANNEL", "__node__", "\\ud800", "é"];
         for to in [Target::ExceptConnection(()), Target::Users(vec!["bob".into()])] {
