@@ -48,6 +48,29 @@ fn users_of_a_node_that_died_are_shown_for_their_grace_and_one_survivor_runs_the
     }
 }
 
+/// A node that has just been disconnected cannot tell a dead node from one that had the same trouble.
+#[test]
+fn the_grace_begins_when_a_node_notices_the_death_however_long_its_own_faults_kept_it_from_that() {
+    let mut world = cluster(2);
+    world.crash(0);
+    for _ in 0..10 {
+        world.cut(0);
+        world.pass(1000);
+        world.link(0);
+        world.pass(5000);
+    }
+    // Two lifetimes of a lease after the connection was back the node judges again, with the next answer of the table.
+    world.pass(2900);
+    assert!(!world.log(0).contains(&"down a".to_owned()), "a minute after the death");
+    world.pass(1200);
+    assert!(world.log(0).contains(&"down a".to_owned()));
+    world.pass(GRACE - 1200);
+    assert_eq!(world.shown(0, &room()), "of-a*");
+    world.pass(1300);
+    assert_eq!(world.shown(0, &room()), "");
+    assert_eq!(orphans(&mut world), [r#"orphan of-a {"seat":7}"#]);
+}
+
 #[test]
 fn survivors_share_the_leave_handlers() {
     let mut world = cluster(3);

@@ -14,6 +14,10 @@ use super::world::{Participant, World};
 const ENOUGH_EVENTS: u64 = 2000;
 const SECOND: u64 = 1000;
 
+/// The time within which each node judges the others as they are when all faults were repaired: reconnecting, doubt for two
+/// lifetimes, and a lifetime.
+pub(crate) const RECOVERY: u64 = 20 * SECOND;
+
 /// The outcome of one schedule.
 pub(crate) struct Report {
     pub(crate) events: u64,
@@ -32,10 +36,10 @@ impl World {
     fn play(&mut self) {
         self.fault_period();
         self.repair_everything();
-        let (bound, repaired) = (self.recovery_bound(), self.now);
+        let bound = self.recovery_bound();
         self.settles_within(bound, "I1");
         // Nodes that seemed dead may have been hidden and shown again.
-        self.run_until(repaired + bound);
+        self.run_until(self.repaired + bound);
         self.settles_within(0, "I1");
         if self.plan.has_foreign() && self.plan.is_well() {
             self.foreign_servers_settle();
@@ -86,8 +90,7 @@ impl World {
             (true, _) => self.propagation_bound(),
             // The lost message may have been the digest, too: the next one comes after a minute.
             (_, true) => 75 * SECOND,
-            // Reconnecting, doubt for two lifetimes, and a lifetime.
-            _ => 20 * SECOND,
+            _ => RECOVERY,
         }
     }
 

@@ -254,7 +254,7 @@ impl World {
 
     /// Repairs all faults. None occurs from now on.
     pub(crate) fn repair_everything(&mut self) {
-        self.is_over = true;
+        (self.is_over, self.repaired) = (true, self.now);
         self.note(|| "** everything is repaired".to_owned());
         self.redis.heal();
         self.redis_is_well();

@@ -7,6 +7,7 @@ use pondsocket_proto::cluster::{ChannelKey, RemoteMember};
 use pondsocket_proto::id::UserId;
 use pondsocket_proto::wire::Object;
 
+use super::convergence::RECOVERY;
 use super::foreign::{ForeignUser, ForeignUsers};
 use super::node::Node;
 use super::redis::Peer;
@@ -85,11 +86,13 @@ impl World {
     /// has missed the leave.
     fn may_be_orphan(&self, user: &UserId, shown: &RemoteMember) -> bool {
         let incarnation = shown.assigns.get(INCARNATION).and_then(|incarnation| incarnation.decode::<String>().ok());
-        // A death is noticed within 5.5 s; a node that could not read the leases notices it later.
-        let noticed_in = 40_000 + self.plan.hop() * 4;
+        // A death is noticed within 5.5 s. But one fault after the other may keep a node from its judgement as long as there are
+        // faults (docs/cluster.md, Liveness), and the grace begins when it notices the death.
+        let judges_from = |node: &Node| node.ended.max(self.repaired.min(self.now));
+        let noticed_in = RECOVERY + self.plan.hop() * 4;
         let of_ours = |participant: &Participant| {
             let Participant::Ours(node) = participant else { return false };
-            let has_gone = node.ended != u64::MAX && self.now <= node.ended + noticed_in + self.plan.grace;
+            let has_gone = node.ended != u64::MAX && self.now <= judges_from(node) + noticed_in + self.plan.grace;
             let had = |node: &Node| node.rooms.values().any(|room| room.members.contains_key(user));
             has_gone && (incarnation.as_ref() == Some(&node.id.source()) || had(node))
         };

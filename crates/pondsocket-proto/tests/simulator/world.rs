@@ -133,6 +133,8 @@ pub(crate) struct World {
     /// True if anything has changed since views were last compared.
     pub(crate) is_dirty: bool,
     pub(crate) is_over: bool,
+    /// The time at which all faults were repaired; before that the end of time.
+    pub(crate) repaired: u64,
     /// The leave handlers of users of dead nodes that nodes were given.
     pub(crate) orphans: Vec<(Peer, ChannelKey, UserId)>,
     /// The time of each user's last action, if it matters.
@@ -168,6 +170,7 @@ impl World {
             counter: 0,
             is_dirty: true,
             is_over: false,
+            repaired: u64::MAX,
             orphans: Vec::new(),
             last_actions: HashMap::new(),
             agenda: Agenda { queue: BinaryHeap::new(), number: 0 },
