@@ -176,7 +176,7 @@ impl EndpointInner {
         }
         let (node, key) = (Arc::clone(node), self.key(channel));
         Some(Box::pin(async move {
-            node.loaded(|| live.is_loading()).await;
+            node.loaded(&key, || live.is_loading()).await;
             !lacks(&live) || node.catch_up(&key, || lacks(&live)).await
         }))
     }

@@ -16,6 +16,7 @@
 mod append;
 mod host;
 mod read;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,8 @@ use tokio::sync::Notify;
 
 use super::Node;
 use super::append_queue::QueuedAppend;
+use crate::engine::ids;
 use crate::engine::sync::Mutex;
-use crate::engine::{changes, ids};
 use crate::metrics::ClusterEvent;
 
 pub(super) use host::PATIENCE;
@@ -35,14 +36,16 @@ pub(crate) use host::{HistoryHost, HistoryState, Instance};
 
 pub(super) use read::run as run_reads;
 
+use waits::HistoryWaits;
+
 /// The shared histories of a node. Locks are held for a moment only, and never two of them.
 #[derive(Debug, Default)]
 pub(super) struct SharedHistories {
     open: Mutex<read::OpenHistories>,
     /// Notified when a read is due earlier than the task knows.
     read_due: Notify,
-    /// Notified when histories were read.
-    loaded: Notify,
+    /// The joins that wait for histories.
+    waits: HistoryWaits,
 }
 
 impl Node {
@@ -87,9 +90,9 @@ impl Node {
         !self.outgoing.lock().appends.is_empty()
     }
 
-    /// Waits until histories are read, for as long as `is_loading` is true.
-    pub(crate) async fn loaded(&self, is_loading: impl Fn() -> bool) {
-        changes::until(&self.histories.loaded, || !is_loading()).await;
+    /// Waits until the history of a channel is read, for as long as `is_loading` is true.
+    pub(crate) async fn loaded(&self, key: &ChannelKey, is_loading: impl Fn() -> bool) {
+        self.histories.waits.until(key, || !is_loading()).await;
     }
 
     /// Returns `true` if the store has not answered for so long that nothing waits for it any more, since this time.
@@ -109,6 +112,6 @@ impl Node {
             host.detach(of, ids::fresh_epoch());
         }
         self.count(ClusterEvent::HistoryDetached);
-        self.histories.loaded.notify_waiters();
+        self.histories.waits.notify(key);
     }
 }

@@ -212,7 +212,7 @@ impl Node {
         let read = self.histories.open.lock().next_read(&topic);
         // One read serves all clients that come within its delay.
         self.plan_read(&topic, GRACE);
-        let caught_up = self.loaded(|| is_behind() && !self.histories.open.lock().is_done(&topic, read));
+        let caught_up = self.loaded(key, || is_behind() && !self.histories.open.lock().is_done(&topic, read));
         timeout(Duration::from_millis(PATIENCE), caught_up).await.is_ok()
     }
 
@@ -261,7 +261,7 @@ impl Node {
                 let is_behind = self.load(open, state, &stored);
                 self.histories.open.lock().note_done(topic, of, open.begun);
                 self.count(ClusterEvent::HistoryRead);
-                self.histories.loaded.notify_waiters();
+                self.histories.waits.notify(key);
                 if is_behind {
                     self.read_if_stuck(key);
                 }
