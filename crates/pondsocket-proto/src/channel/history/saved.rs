@@ -135,6 +135,7 @@ mod tests {
                 ring.advance(now);
                 ring.append("x".repeat(length).as_bytes(), DeliveryPolicy::BROADCAST, None, 0);
             }
+            ring.advance(now);
             ring.linger();
             let mut restored = restore(rules, ring.save(), begin, ago).expect("it goes on");
             ring.advance(now + ago);
