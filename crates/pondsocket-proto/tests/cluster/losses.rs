@@ -5,17 +5,18 @@ use pondsocket_proto::cluster::{Answer, Bus, ClusterRequest, Input, Topic};
 
 use crate::world::{TestCluster, key, room, topics, user};
 
-/// A gap of the topics on which a node hears of a channel.
-fn gap_of(world: &TestCluster, n: usize) -> Vec<Topic> {
-    vec![topics().inbox(&world.nodes[n].id), topics().channel(&room())]
-}
-
-#[test]
-fn a_gap_is_repaired_in_both_directions() {
+/// Two nodes with a user each in the room, which know each other.
+fn ada_and_bob() -> TestCluster {
     let mut world = TestCluster::new(2);
     world.join(0, &room(), "ada");
     world.join(1, &room(), "bob");
     world.pass(60);
+    world
+}
+
+#[test]
+fn a_gap_is_repaired_in_both_directions() {
+    let mut world = ada_and_bob();
     world.lose = |message| matches!(message.body, Body::UserJoined { .. });
     world.join(0, &room(), "ann");
     world.join(1, &room(), "eve");
@@ -34,14 +35,12 @@ fn a_gap_is_repaired_in_both_directions() {
 fn a_node_whose_last_user_has_left_makes_up_for_a_lost_request() {
     let all: fn(&TestCluster) -> Bus = |_| Bus::GapAll;
     let inbox: fn(&TestCluster) -> Bus = |world| Bus::Gap(vec![topics().inbox(&world.nodes[1].id)]);
-    let both: fn(&TestCluster) -> Bus = |world| Bus::Gap(gap_of(world, 1));
+    let both: fn(&TestCluster) -> Bus =
+        |world| Bus::Gap(vec![topics().inbox(&world.nodes[1].id), topics().channel(&room())]);
     let channel: fn(&TestCluster) -> Bus = |_| Bus::Gap(vec![topics().channel(&room())]);
     // After 10 s the node is no longer subscribed to the channel.
     for (wait, gap) in [(100, all), (100, inbox), (100, both), (100, channel), (15_000, all), (15_000, inbox)] {
-        let mut world = TestCluster::new(2);
-        world.join(0, &room(), "ada");
-        world.join(1, &room(), "bob");
-        world.pass(60);
+        let mut world = ada_and_bob();
         world.lose = |message| message.channel.is_some();
         world.leave(1, &room(), "bob");
         world.pass(wait);
@@ -89,10 +88,8 @@ fn lost_requests_do_not_multiply() {
 
 #[test]
 fn a_further_loss_within_a_second_is_repaired_at_its_end() {
-    let mut world = TestCluster::new(2);
-    world.join(0, &room(), "ada");
-    world.join(1, &room(), "bob");
-    world.pass(1000);
+    let mut world = ada_and_bob();
+    world.pass(940);
     world.input(0, Input::Bus(Bus::GapAll));
     world.pass(600);
     world.lose = |message| matches!(message.body, Body::UserJoined { .. });
@@ -110,10 +107,8 @@ fn a_further_loss_within_a_second_is_repaired_at_its_end() {
 
 #[test]
 fn gaps_of_an_ended_session_are_forgotten() {
-    let mut world = TestCluster::new(2);
-    world.join(0, &room(), "ada");
-    world.join(1, &room(), "bob");
-    world.pass(1000);
+    let mut world = ada_and_bob();
+    world.pass(940);
     (0..2).for_each(|_| world.input(0, Input::Bus(Bus::GapAll)));
     world.cut(0);
     world.published.clear();

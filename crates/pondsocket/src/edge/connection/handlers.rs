@@ -120,7 +120,7 @@ impl Session {
         session.last_event().or_else(|| session.position(channel).map(reached))
     }
 
-    /// `is_read` is whether this node has all messages that the client may have received from others.
+    /// Starts the join handler. `is_read` is false if other nodes may have sent the client messages that this node does not have.
     fn start_join_handler(
         &mut self,
         id: SubscriptionId,
