@@ -27,7 +27,7 @@ use pondsocket_proto::position::Position;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::cluster::{BoxFuture, BusError, StoredRecord};
 use crate::engine::answers::{Answers, CopyLimits};
@@ -37,13 +37,14 @@ use crate::engine::handled::{HandledMessage, HandledRecord};
 /// the same time, and wait for each other.
 const STORE_WAIT: Duration = Duration::from_secs(2);
 
-/// The longest wait for a node that has the connection of a session: it pings the client, and ends the connection.
-const HOLDER_WAIT: Duration = Duration::from_millis(1500);
+/// The times at which a record is read again, counted from the question to the node that has the connection: when a client that is
+/// there has answered, also over a slow network, when the connection of one that is not there has been ended, and when the node
+/// is not waited for any longer. They are few because all clients of a lost node wait at the same time.
+const LOOKS: [Duration; 4] =
+    [Duration::from_millis(25), Duration::from_millis(100), Duration::from_millis(600), Duration::from_millis(1500)];
 
-/// The time until the first look at the record meanwhile. Each further one is twice as long, up to the longest: all clients of a
-/// lost node look at the same time.
-const FIRST_LOOK: Duration = Duration::from_millis(25);
-const LONGEST_LOOK: Duration = Duration::from_millis(400);
+/// The pause before the store is asked again.
+const RETRY: Duration = Duration::from_millis(25);
 
 /// The longest name of a channel in a record. Names are checked when channels are joined.
 const MAX_NAME: usize = 4096;
@@ -187,7 +188,7 @@ impl SharedSessions {
     /// this node has: a record that is not later is passed over.
     pub(crate) async fn find(&self, key: &str, user: Option<&UserId>, own: Option<u64>) -> (Found, u64) {
         let key = self.key(key);
-        let mut look = FIRST_LOOK;
+        let mut looks = LOOKS.into_iter();
         let mut asked: Option<Asked> = None;
         loop {
             let read = self.read(&key).await;
@@ -206,18 +207,19 @@ impl SharedSessions {
                 return (Found::Nothing, version);
             };
             let Some(holder) = record.holder() else { return (record.into_ticket(false), version) };
-            let (held, until) = match asking {
+            let (held, at) = match asking {
                 Some(Asked { held, .. }) if record.held > held => return (Found::Alive, version),
-                Some(Asked { until, .. }) if Instant::now() >= until => return (record.into_ticket(true), version),
-                Some(Asked { held, until, .. }) => (held, until),
+                Some(Asked { held, at, .. }) => (held, at),
                 None if holder == self.records.me() || !self.records.claim(&holder, &key) => {
                     return (record.into_ticket(true), version);
                 }
-                None => (record.held, Instant::now() + HOLDER_WAIT),
+                None => (record.held, Instant::now()),
             };
-            asked = Some(Asked { record, version, held, until });
-            sleep(look).await;
-            look = (2 * look).min(LONGEST_LOOK);
+            let Some(look) = looks.find(|look| at + *look > Instant::now()) else {
+                return (record.into_ticket(true), version);
+            };
+            asked = Some(Asked { record, version, held, at });
+            sleep_until(at + look).await;
         }
     }
 
@@ -240,11 +242,11 @@ impl SharedSessions {
         loop {
             match timeout_at(deadline, ask()).await {
                 Ok(Ok(answer)) => return Some(answer),
-                Ok(Err(error)) if self.records.is_away() || Instant::now() + FIRST_LOOK >= deadline => {
+                Ok(Err(error)) if self.records.is_away() || Instant::now() + RETRY >= deadline => {
                     tracing::debug!(target: "pondsocket::bus", %error, "cannot read a session");
                     return None;
                 }
-                Ok(Err(_)) => sleep(FIRST_LOOK).await,
+                Ok(Err(_)) => sleep(RETRY).await,
                 Err(_) => return None,
             }
         }
@@ -258,8 +260,8 @@ struct Asked {
     version: u64,
     /// The time of the answer that the record had when the node was asked: a later one is the answer.
     held: u64,
-    /// The node is not waited for any longer.
-    until: Instant,
+    /// The time at which it was asked.
+    at: Instant,
 }
 
 impl Record {
