@@ -108,6 +108,7 @@ impl Run<'_> {
         sample.further.insert("healthy p99 in the storm, ms".into(), storm.p99);
         sample.further.insert("healthy max in the storm, ms".into(), storm.max);
         sample.further.insert("healthy p99 after, ms".into(), after.p99);
+        sample.further.insert("healthy p99 in the storm, times that after".into(), storm.p99 / after.p99);
         sample.further.insert("healthy p50 in the storm, ms".into(), storm.p50);
         sample.further.insert("healthy p50 after, ms".into(), after.p50);
         sample.further.insert("µs CPU per client, nodes and Redis".into(), spent.total * 1e6 / clients as f64);

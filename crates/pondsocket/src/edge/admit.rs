@@ -1,6 +1,7 @@
 //! The admission of clients. The cheapest checks come first, and the handler of the application last.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::Response;
@@ -94,7 +95,8 @@ pub(super) async fn admit(
             let version = parts.version;
             let offered = upgrade.as_ref().map(|upgrade| upgrade.offered().clone());
             let handler_request = HandlerRequest { parts, route, peer, client, offered };
-            let accepted = match ask(endpoint, settings, handler, handler_request, admission).await? {
+            let asking = pin!(ask(endpoint, settings, handler, handler_request, admission));
+            let accepted = match endpoint.arrivals.in_steps(settings, &endpoint.observer, asking).await? {
                 ConnectDecision::Accepted(accepted) => accepted,
                 ConnectDecision::Passed(ctx) => return Ok(Admitted::Passed(ctx)),
             };

@@ -1,13 +1,16 @@
-//! The connects and joins of an endpoint that wait for their turn.
+//! The clients of an endpoint that wait for their turn.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::engine::sync::Mutex;
 use crate::limits::gauge::{Gauge, Permit};
-use crate::limits::turns;
+use crate::limits::turns::{self, Place};
 use crate::metrics::{Observer, Queue};
 use crate::options::Options;
 
@@ -17,7 +20,7 @@ const LONG: Duration = Duration::from_secs(1);
 /// The shortest interval between two log lines.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The connects and joins that wait.
+/// The clients that wait: those whose connects have not begun, and those whose connects and joins go on.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
     connects: Arc<Gauge>,
@@ -26,38 +29,58 @@ pub(crate) struct Arrivals {
     logged: Mutex<Option<Instant>>,
 }
 
-/// A connect or a join that waits. It is counted until this is dropped.
+/// A client that waits. It is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct WaitingArrival {
     _permit: Permit,
-    per_round: usize,
+    place: Place,
     since: Instant,
 }
 
+/// The turns of a client on its way to its first channel. A pointer, because every connection has one.
+#[derive(Debug, Default)]
+pub(crate) struct Steps(Option<Box<WaitingArrival>>);
+
 impl Arrivals {
-    /// The number of connects and joins that wait.
+    /// The number of clients that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.connects.count() + self.joins.count()
     }
 
     /// Lets a connect wait, if there is no turn for it now. Fails if `max_waiting_connects` wait.
     pub(crate) fn connect(&self, options: &Options, observer: &Observer) -> Result<Option<WaitingArrival>, TooMany> {
-        if turns::take(options.arrivals_per_round) {
-            return Ok(None);
-        }
+        let Some(place) = turns::take_or_wait(options.arrivals_per_round) else { return Ok(None) };
         let permit = self.connects.permit_below(options.max_waiting_connects).ok_or(TooMany)?;
-        Ok(Some(self.begin(permit, options, observer)))
+        Ok(Some(self.begin(permit, place, observer)))
     }
 
-    /// Lets a join wait, if there is no turn for it now.
-    pub(crate) fn join(&self, options: &Options, observer: &Observer) -> Option<WaitingArrival> {
-        (!turns::take(options.arrivals_per_round)).then(|| self.begin(self.joins.permit(), options, observer))
+    /// Lets a step of a connect or a join wait, if there is no turn for it now.
+    pub(crate) fn step(&self, options: &Options, observer: &Observer) -> Option<WaitingArrival> {
+        let place = turns::take_or_wait(options.arrivals_per_round)?;
+        Some(self.begin(self.joins.permit(), place, observer))
     }
 
-    fn begin(&self, permit: Permit, options: &Options, observer: &Observer) -> WaitingArrival {
+    /// Polls a future in turns, but for the first time, which is part of the step of the caller.
+    pub(crate) async fn in_steps<F: Future>(
+        &self,
+        options: &Options,
+        observer: &Observer,
+        mut future: Pin<&mut F>,
+    ) -> F::Output {
+        let (mut steps, mut has_begun) = (Steps::default(), false);
+        poll_fn(|cx| {
+            if std::mem::replace(&mut has_begun, true) {
+                ready!(steps.poll_turn(cx, self, options, observer));
+            }
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn begin(&self, permit: Permit, place: Place, observer: &Observer) -> WaitingArrival {
         let waiting = self.waiting();
         observer.count(|metrics, endpoint| metrics.queue_depth(endpoint, Queue::Arrivals, waiting));
-        WaitingArrival { _permit: permit, per_round: options.arrivals_per_round, since: Instant::now() }
+        WaitingArrival { _permit: permit, place, since: Instant::now() }
     }
 
     /// Logs a long wait, unless another one was logged lately.
@@ -78,9 +101,34 @@ impl Arrivals {
 
 impl WaitingArrival {
     /// Waits for the turn. Cancel-safe: who goes away is passed over.
-    pub(crate) async fn turn(self, arrivals: &Arrivals, observer: &Observer) {
-        turns::wait(self.per_round).await;
+    pub(crate) async fn turn(mut self, arrivals: &Arrivals, observer: &Observer) {
+        poll_fn(|cx| self.poll_turn(cx, arrivals, observer)).await;
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, arrivals: &Arrivals, observer: &Observer) -> Poll<()> {
+        ready!(self.place.poll_turn(cx));
         arrivals.note(self.since.elapsed(), observer);
+        Poll::Ready(())
+    }
+}
+
+impl Steps {
+    /// Completes when the next step may run. The task is woken for it.
+    pub(crate) fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        arrivals: &Arrivals,
+        options: &Options,
+        observer: &Observer,
+    ) -> Poll<()> {
+        if self.0.is_none() {
+            self.0 = arrivals.step(options, observer).map(Box::new);
+        }
+        if let Some(waiting) = &mut self.0 {
+            ready!(waiting.poll_turn(cx, arrivals, observer));
+            self.0 = None;
+        }
+        Poll::Ready(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! messages to clients, in channels and outboxes. Holders report in steps, not for each message, so that the one
 //! counter is not contended by all connections.
 
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -44,15 +44,16 @@ pub(crate) struct Memory {
 /// The tasks that wait until less is used. A round ends when all of them are woken.
 #[derive(Debug)]
 struct Waiting {
-    round: NonZeroU64,
+    round: NonZeroU32,
     wakers: Vec<Waker>,
     /// The pressure that was logged last.
     logged: Pressure,
 }
 
-/// The round in which a task has begun to wait, so that a task that is polled several times is in the list only once.
+/// The round in which a task has begun to wait, so that a task that is polled several times is in the list only once. Of 32 bits
+/// because every connection has one; rounds are too few for a task to meet the number of its last wait again.
 #[derive(Debug, Default)]
-pub(crate) struct MemoryWait(Option<NonZeroU64>);
+pub(crate) struct MemoryWait(Option<NonZeroU32>);
 
 impl Default for Memory {
     fn default() -> Memory {
@@ -62,7 +63,7 @@ impl Default for Memory {
 
 impl Memory {
     pub(crate) fn new(limit: usize) -> Memory {
-        let waiting = Mutex::new(Waiting { round: NonZeroU64::MIN, wakers: Vec::new(), logged: Pressure::None });
+        let waiting = Mutex::new(Waiting { round: NonZeroU32::MIN, wakers: Vec::new(), logged: Pressure::None });
         let (used, refused) = (AtomicUsize::new(0), AtomicU64::new(0));
         Memory { limit, used, refused, waiting, runtime: Arc::default() }
     }
@@ -128,7 +129,9 @@ impl Memory {
         let mut waiting = self.waiting.lock();
         let before = std::mem::replace(&mut waiting.logged, pressure);
         let wakers = if pressure == Pressure::Full { Vec::new() } else { std::mem::take(&mut waiting.wakers) };
-        waiting.round = waiting.round.saturating_add(u64::from(!wakers.is_empty()));
+        if !wakers.is_empty() {
+            waiting.round = waiting.round.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        }
         drop(waiting);
         match pressure {
             Pressure::None if before > pressure => {

@@ -1,22 +1,32 @@
-//! The turns of clients that arrive: connects and joins begin a few at a time, so that many at once do not delay the
-//! messages of those who are there.
+//! The turns of clients that arrive: a few steps of them at a time, so that many at once do not delay the messages of those
+//! who are there. A step is all that a client does until it next waits, for its own next message or for a handler or a store.
 //!
 //! A scheduler runs its ready tasks one after the other. When thousands of clients come back at the same moment, a message
-//! waits behind the work for all of them at each of its hops. So each thread lets only so many of them begin in one round
+//! waits behind the work for all of them at each of its hops. So each thread lets only so many of their steps begin in one round
 //! through its ready tasks; the others wait here, first come, first served. No clock is involved: the less the thread has to
 //! do, the shorter are the rounds, and an idle one admits as fast as it can.
+//!
+//! Small rounds cost CPU, because each looks at the sockets, and the clients are woken for few answers at a time. So they are
+//! larger after some in which there was nothing for members: then one message at most, at one hop, waits behind a large one.
 
 use std::cell::LazyCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 use crate::engine::sync::Mutex;
+
+/// The number of rounds in a row without work for members after which rounds are larger.
+const QUIET_ROUNDS: usize = 32;
+
+/// The factor by which these are.
+const QUIET_FACTOR: usize = 4;
 
 thread_local! {
     /// Of the thread and not of the server, because a round is one of a thread: servers on one thread share it, and a thread that
@@ -29,29 +39,49 @@ thread_local! {
 pub(crate) struct Turns {
     /// The turns that are left in this round. None as long as anybody waits.
     left: AtomicUsize,
+    /// True if the thread has worked for members since the last round.
+    has_worked: AtomicBool,
     waiting: Mutex<Waiting>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     /// One that has gone is passed over.
     queue: VecDeque<oneshot::Sender<()>>,
     /// A task gives the turns.
     is_served: bool,
+    /// The last rounds without work for members; very many before there was any.
+    quiet: usize,
 }
 
-/// Waits for a turn on this thread, of which there are at most so many in a round; 0 stands for no limit. Returns at once, and
-/// without an allocation, if there is one left. Cancel-safe: whoever goes away is passed over.
-///
-/// To be called in a task of a runtime.
-pub(crate) async fn wait(per_round: usize) {
-    if !take(per_round) {
-        TURNS.with(|turns| Arc::clone(turns)).wait(per_round).await;
+/// The place of one who waits for a turn. Who drops it is passed over.
+#[derive(Debug)]
+pub(crate) struct Place(oneshot::Receiver<()>);
+
+impl Place {
+    /// Completes when it has the turn. Not to be polled again afterwards.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error means that the runtime shuts down, which ends the caller, too.
+        Pin::new(&mut self.0).poll(cx).map(|_| ())
     }
 }
 
+/// Takes a turn of this thread, of which there are at most so many in a round, without an allocation; 0 stands for no limit. If
+/// there is none left, returns the place in the queue of those that wait.
+///
+/// To be called in a task of a runtime.
+pub(crate) fn take_or_wait(per_round: usize) -> Option<Place> {
+    (!take(per_round)).then(|| TURNS.with(|turns| turns.queue(per_round)))
+}
+
+/// Notes that this thread works for members: a message of one of them, or one for all of a channel.
+pub(crate) fn work_for_members() {
+    // Relaxed: nothing else is read by it.
+    TURNS.with(|turns| turns.has_worked.store(true, Ordering::Relaxed));
+}
+
 /// Takes a turn of this thread, if there is one left in this round.
-pub(crate) fn take(per_round: usize) -> bool {
+fn take(per_round: usize) -> bool {
     per_round == 0 || TURNS.with(|turns| turns.take(per_round))
 }
 
@@ -68,11 +98,10 @@ impl Turns {
         true
     }
 
-    async fn wait(self: Arc<Self>, per_round: usize) {
+    fn queue(self: &Arc<Self>, per_round: usize) -> Place {
         let (give, turn) = oneshot::channel();
         self.serve(per_round, |queue| queue.push_back(give));
-        // An error means that the runtime shuts down, which ends the caller, too.
-        let _ = turn.await;
+        Place(turn)
     }
 
     /// Changes the queue, and starts the task that gives turns, unless it runs.
@@ -90,7 +119,8 @@ impl Turns {
 impl Default for Turns {
     fn default() -> Turns {
         // As many as the first server allows in a round.
-        Turns { left: AtomicUsize::new(usize::MAX), waiting: Mutex::default() }
+        let waiting = Waiting { queue: VecDeque::new(), is_served: false, quiet: usize::MAX };
+        Turns { left: AtomicUsize::new(usize::MAX), has_worked: AtomicBool::default(), waiting: Mutex::new(waiting) }
     }
 }
 
@@ -114,9 +144,13 @@ async fn serve(mut server: TurnServer) {
 impl TurnServer {
     /// Gives the turns of a round. Returns `false` if nobody waits any more.
     fn give(&mut self) -> bool {
+        let has_worked = self.turns.has_worked.swap(false, Ordering::Relaxed);
         let mut waiting = self.turns.waiting.lock();
-        let mut next = Vec::with_capacity(self.per_round.min(waiting.queue.len()));
-        while next.len() < self.per_round
+        waiting.quiet = if has_worked { 0 } else { waiting.quiet.saturating_add(1) };
+        let factor = if waiting.quiet > QUIET_ROUNDS { QUIET_FACTOR } else { 1 };
+        let turns = self.per_round.saturating_mul(factor);
+        let mut next = Vec::with_capacity(turns.min(waiting.queue.len()));
+        while next.len() < turns
             && let Some(first) = waiting.queue.pop_front()
         {
             if !first.is_closed() {
@@ -128,7 +162,7 @@ impl TurnServer {
             // The memory of a storm is not kept.
             waiting.queue = VecDeque::new();
             waiting.is_served = false;
-            self.turns.left.store(self.per_round - next.len(), Ordering::Relaxed);
+            self.turns.left.store(turns - next.len(), Ordering::Relaxed);
         }
         drop(waiting);
         for turn in next {
@@ -179,6 +213,12 @@ mod tests {
 
     use super::*;
 
+    async fn wait(per_round: usize) {
+        if let Some(mut place) = take_or_wait(per_round) {
+            poll_fn(|cx| place.poll_turn(cx)).await;
+        }
+    }
+
     /// Lets clients with the numbers below `clients` wait, and returns those that had their turn by the end of each round.
     async fn rounds(clients: usize, per_round: usize) -> Vec<Vec<usize>> {
         let served = Rc::new(RefCell::new(Vec::new()));
@@ -203,10 +243,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_round_has_so_many_turns_in_the_order_of_arrival() {
+        work_for_members();
         let rounds = LocalSet::new().run_until(rounds(10, 3)).await;
         assert_eq!(rounds.concat(), (0..10).collect::<Vec<_>>());
         // Two rounds of the tasks can be one of this test.
         assert!(rounds.iter().all(|round| round.len() <= 6), "{rounds:?}");
+    }
+
+    #[tokio::test]
+    async fn rounds_are_larger_while_there_is_nothing_for_members() {
+        let sizes = |rounds: Vec<Vec<usize>>| -> Vec<usize> { rounds.iter().map(Vec::len).collect() };
+        let quiet = sizes(LocalSet::new().run_until(rounds(20, 3)).await);
+        assert!(quiet[1] >= 3 * QUIET_FACTOR, "no member was there before: {quiet:?}");
+        work_for_members();
+        let quiet = LocalSet::new().run_until(rounds(400, 3)).await;
+        assert_eq!(quiet.concat(), (0..400).collect::<Vec<_>>());
+        let quiet = sizes(quiet);
+        // Behind the first ones, in which all clients come.
+        assert!(quiet[2..QUIET_ROUNDS / 4].iter().all(|size| *size <= 6), "{quiet:?}");
+        assert!(quiet.iter().any(|size| *size >= 3 * QUIET_FACTOR), "{quiet:?}");
+        // A member of each round keeps them small.
+        let members = LocalSet::new();
+        let busy = members.run_until(async {
+            let member = spawn_local(async {
+                loop {
+                    work_for_members();
+                    yield_now().await;
+                }
+            });
+            let busy = rounds(200, 3).await;
+            member.abort();
+            busy
+        });
+        let sizes = sizes(busy.await);
+        assert!(sizes.iter().all(|size| *size <= 6), "{sizes:?}");
     }
 
     #[tokio::test]

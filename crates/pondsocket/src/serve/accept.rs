@@ -16,8 +16,7 @@ use super::listener::{ListenerSettings, SocketStream, read_proxy_header};
 use super::pending::{PendingPermit, PendingPool};
 use super::progress::{ObservedStream, Progress};
 use super::{AcceptedSocket, ServerContext, ServerStage, http};
-use crate::handler::BoxFuture;
-use crate::limits::turns;
+use crate::limits::turns::{self, Place};
 use crate::metrics::SocketCloseReason;
 
 /// The shortest interval between two warnings that accepting is paused.
@@ -41,7 +40,7 @@ pub(super) async fn accept(
     let mut tasks = JoinSet::new();
     let mut waiting: Option<WaitingSocket> = None;
     let mut warning = PauseWarning::default();
-    let mut turn: Option<BoxFuture<'static, ()>> = None;
+    let mut turn: Option<Place> = None;
     let (mut draining, mut closing) = (pin!(server.pond.common.drain.begun()), pin!(server.closing()));
     let count_error = |error| server.count_error(error);
     loop {
@@ -53,7 +52,7 @@ pub(super) async fn accept(
                     // joined: of a box it keeps the pointer.
                     tasks.spawn(Box::pin(serve(socket, permit, Arc::clone(&server))));
                     // Behind the requests and joins of clients that were accepted before.
-                    turn = (!turns::take(per_round)).then(|| Box::pin(turns::wait(per_round)) as _);
+                    turn = turns::take_or_wait(per_round);
                 }
                 Err(at) => {
                     warning.log(server.options.max_pending);
@@ -133,9 +132,9 @@ fn permit(socket: &WaitingSocket, server: &ServerContext, pool: &Arc<PendingPool
 }
 
 /// Waits for a turn; forever if none is awaited.
-async fn reached_turn(turn: &mut Option<BoxFuture<'static, ()>>) {
+async fn reached_turn(turn: &mut Option<Place>) {
     match turn {
-        Some(turn) => turn.await,
+        Some(place) => poll_fn(|cx| place.poll_turn(cx)).await,
         None => std::future::pending().await,
     }
 }

@@ -60,6 +60,16 @@ impl Pond {
         client
     }
 
+    /// Connects clients that have not joined yet.
+    async fn clients(&self) -> Vec<Client> {
+        let clients = join_all((0..MANY).map(|_| connect_in_memory(&self.pond, "/socket", 4096))).await;
+        let mut clients: Vec<_> = clients.into_iter().map(Client).collect();
+        for client in &mut clients {
+            client.until("CONNECTION").await;
+        }
+        clients
+    }
+
     /// Lets a client send a request, and does not wait for the answer.
     async fn request(&self, head: &str) -> HttpClient<DuplexStream> {
         let mut client = HttpClient(serve_in_memory(&self.pond, 4096));
@@ -119,9 +129,64 @@ async fn connects_ahead_of_an_answer(arrivals: usize, head: fn(usize) -> String)
     let _clients = pond.request_many(head).await;
     member.ask().await;
     let ahead = pond.connects() - 1;
-    eventually("all are let in", || pond.connects() == MANY + 1).await;
-    assert_eq!(pond.arriving(), 0);
+    eventually("all are let in", || pond.connects() == MANY + 1 && pond.arriving() == 0).await;
     ahead
+}
+
+/// The steps of handlers that ran before a member got its answer, if those of many clients wait a hundred times each.
+async fn steps_ahead_of_an_answer(arrivals: usize, is_join: bool) -> usize {
+    const STEPS: usize = 100;
+    let pond = PondSocket::with_options(Options::default().arrivals_per_round(arrivals)).expect("valid options");
+    let steps = Arc::<AtomicUsize>::default();
+    let work = |is_slow: bool, steps: &Arc<AtomicUsize>| {
+        let steps = Arc::clone(steps);
+        async move {
+            for _ in 0..if is_slow { STEPS } else { 0 } {
+                steps.fetch_add(1, Ordering::SeqCst);
+                yield_now().await;
+            }
+        }
+    };
+    let (connecting, joining) = (Arc::clone(&steps), Arc::clone(&steps));
+    let endpoint = pond.create_endpoint("/socket", move |ctx: ConnectionContext| {
+        let working = work(!is_join && ctx.query("id") != Some("member"), &connecting);
+        async move {
+            working.await;
+            Ok::<_, Error>(ctx.accept())
+        }
+    });
+    let lobby = endpoint.create_channel("/:room", move |ctx: JoinContext| {
+        let working = work(is_join && ctx.param("room").is_ok_and(|room| room != "room"), &joining);
+        async move {
+            working.await;
+            Ok::<_, Error>(ctx.accept())
+        }
+    });
+    lobby.on_event("ask", async |ctx: EventContext| ctx.reply("answer", &json!({})));
+    let pond = Pond { pond, connects: Arc::default(), joins: Arc::default() };
+
+    let mut member = pond.member().await;
+    let requests = if is_join { Vec::new() } else { pond.request_many(websocket).await };
+    let mut clients = if is_join { pond.clients().await } else { Vec::new() };
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.say("JOIN_CHANNEL", "JOIN", &format!("/{number}")).await;
+    }
+    eventually("they are at work", || steps.load(Ordering::SeqCst) > MANY).await;
+    let before = steps.load(Ordering::SeqCst);
+    member.ask().await;
+    let ahead = steps.load(Ordering::SeqCst) - before;
+    drop((requests, clients));
+    ahead
+}
+
+#[tokio::test]
+async fn a_member_is_answered_ahead_of_most_steps_of_handlers_that_wait_again_and_again() {
+    for is_join in [false, true] {
+        let ahead = steps_ahead_of_an_answer(4, is_join).await;
+        assert!(ahead < MANY / 8, "{ahead} steps ran before");
+        let ahead = steps_ahead_of_an_answer(0, is_join).await;
+        assert!(ahead > MANY, "without a limit only {ahead}");
+    }
 }
 
 #[tokio::test]
@@ -137,11 +202,7 @@ async fn a_member_is_answered_ahead_of_most_clients_that_connect_at_once() {
 async fn joins_ahead_of_an_answer(arrivals: usize) -> usize {
     let pond = pond(Options::default().arrivals_per_round(arrivals));
     let mut member = pond.member().await;
-    let clients = join_all((0..MANY).map(|_| connect_in_memory(&pond.pond, "/socket", 4096))).await;
-    let mut clients: Vec<_> = clients.into_iter().map(Client).collect();
-    for client in &mut clients {
-        client.until("CONNECTION").await;
-    }
+    let mut clients = pond.clients().await;
     assert_eq!((pond.joins.load(Ordering::SeqCst), pond.arriving()), (1, 0));
     for (number, client) in clients.iter_mut().enumerate() {
         client.say("JOIN_CHANNEL", "JOIN", &format!("/{number}")).await;

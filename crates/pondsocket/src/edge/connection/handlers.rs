@@ -87,7 +87,10 @@ impl Session {
         if self.acknowledge_again(id, &(&*request_id).into()) {
             return None;
         }
-        if let Some(waiting) = self.endpoint.arrivals.join(&self.options, &self.endpoint.observer) {
+        // The whole task of a client that has not joined before is polled in turns.
+        if self.has_joined
+            && let Some(waiting) = self.endpoint.arrivals.step(&self.options, &self.endpoint.observer)
+        {
             let endpoint = Arc::clone(&self.endpoint);
             let turn = Box::pin(async move { waiting.turn(&endpoint.arrivals, &endpoint.observer).await });
             let kind = TaskKind::Arriving { request_id, payload, turn };

@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pondsocket_proto::id::RequestId;
 use pondsocket_proto::wire::{Action, GATEWAY, server};
@@ -35,6 +35,7 @@ use crate::engine::ids;
 use crate::engine::socket::Io;
 use crate::engine::timer::WakeUp;
 use crate::limits::admission::Admission;
+use crate::limits::arrivals::Steps;
 use crate::limits::gauge::Permit;
 use crate::limits::memory::{Account, MemoryWait, Pressure, SHARE};
 use crate::metrics::{CloseReason, Limit};
@@ -93,6 +94,7 @@ pub(crate) enum ReadOutcome {
 pub(crate) struct ConnectionTask<T: Transport> {
     transport: T,
     session: Session,
+    steps: Steps,
     /// A copy, refreshed by [`observe`](Self::observe).
     state: ConnectionState,
     deadlines: Deadlines,
@@ -141,6 +143,7 @@ impl<T: Transport> ConnectionTask<T> {
             transport,
             state: handle.state(),
             session: Session::new(endpoint, handle, settings),
+            steps: Steps::default(),
             deadlines: Deadlines::new(now),
             wake_up: WakeUp::default(),
             account: Account::default(),
@@ -154,6 +157,15 @@ impl<T: Transport> ConnectionTask<T> {
 
     fn handle(&self) -> &Arc<ConnectionHandle> {
         &self.session.handle
+    }
+
+    /// Waits for the turn of the next step of a client that has not joined a channel yet, behind others that arrive.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Session { endpoint, options, has_joined, .. } = &self.session;
+        if *has_joined {
+            return Poll::Ready(());
+        }
+        self.steps.poll_turn(cx, &endpoint.arrivals, options, &endpoint.observer)
     }
 
     /// Reads until there is no more input, or until reading has to pause. Returns `true` in the latter case.
@@ -398,6 +410,7 @@ impl<T: Transport> Future for ConnectionTask<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let me = &mut *self;
+        ready!(me.poll_turn(cx));
         let span = me.span.clone();
         let _entered = span.as_deref().map(Span::enter);
         let now = Instant::now();

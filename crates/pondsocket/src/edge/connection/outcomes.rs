@@ -68,7 +68,7 @@ impl Session {
             self.end_grace(&name);
         }
         match &outcome {
-            Ok(()) => {}
+            Ok(()) => self.has_joined = true,
             Err(error) if error.is_unrouted() => self.no_channel(&name, request_id),
             Err(error) => {
                 self.decline(name.as_str(), request_id, error);

@@ -21,6 +21,7 @@ use crate::engine::ids;
 use crate::engine::live::ChangedChannels;
 use crate::error::{Error, Result};
 use crate::limits::message_rate::Rates;
+use crate::limits::turns;
 use crate::lobby::LobbyInner;
 use crate::metrics::{CloseReason, GraceEvent, Limit, Queue};
 
@@ -46,6 +47,8 @@ pub(crate) struct Session {
     /// True if a queued request was started since the last call of `take_progress`.
     progressed: bool,
     departed: bool,
+    /// True from its first channel on, also when it has left that.
+    pub(super) has_joined: bool,
     /// True if this is an event stream whose client has gone without a request.
     pub(super) is_lost: bool,
 }
@@ -81,6 +84,7 @@ impl Session {
             gap: None,
             progressed: false,
             departed: false,
+            has_joined: false,
             is_lost: false,
         }
     }
@@ -224,6 +228,7 @@ impl Session {
         let Some(subscription) = self.subscriptions.find(&message.channel) else {
             return self.not_joined(&message.channel, &message.request_id);
         };
+        turns::work_for_members();
         let (connection, channel, event) = (self.handle.id(), &*message.channel, &*message.event);
         tracing::trace!(target: "pondsocket::message", %connection, channel, event, bytes, "received");
         self.handle.count(|metrics, me| metrics.message_received(me, channel, event, bytes));

@@ -15,6 +15,7 @@ use super::{Core, FilterDecision, Home, LiveChannel, Reached, Recipient, Rules};
 use crate::engine::outbox::RoomWait;
 use crate::engine::timer::Alarm;
 use crate::limits::memory::counted;
+use crate::limits::turns;
 
 /// The number of writes between two yields. Non-blocking writes do not count against the budget of a task, so a large channel
 /// would otherwise occupy a thread for all of its writes.
@@ -125,6 +126,9 @@ impl<L: Rules> DeliveryTask<L> {
         }
         let Some(recipients) = &mut self.recipients else { return };
         let plan = Plan::new(&batch, recipients);
+        if plan.visits(Class::All) {
+            turns::work_for_members();
+        }
         let mut encodings = Encodings::new(&batch, &plan, self.channel.source(), &self.channel.memory);
         let mut behind = Behind::default();
         let mut writes = 0;
