@@ -49,14 +49,17 @@ impl Arrivals {
 
     /// Lets a connect wait, if there is no turn for it now. Fails if `max_waiting_connects` wait.
     pub(crate) fn connect(&self, options: &Options, observer: &Observer) -> Result<Option<WaitingArrival>, TooMany> {
-        let Some(place) = turns::take_or_wait(options.arrivals_per_round) else { return Ok(None) };
+        if turns::take(options.arrivals_per_round) {
+            return Ok(None);
+        }
+        // First, because one that does not wait has no place in the queue.
         let permit = self.connects.permit_below(options.max_waiting_connects).ok_or(TooMany)?;
-        Ok(Some(self.begin(permit, place, observer)))
+        Ok(Some(self.begin(permit, turns::queue(options.arrivals_per_round), observer)))
     }
 
     /// Lets a step of a connect or a join wait, if there is no turn for it now.
     pub(crate) fn step(&self, options: &Options, observer: &Observer) -> Option<WaitingArrival> {
-        let place = turns::take_or_wait(options.arrivals_per_round)?;
+        let place = turns::take_or_queue(options.arrivals_per_round)?;
         Some(self.begin(self.joins.permit(), place, observer))
     }
 

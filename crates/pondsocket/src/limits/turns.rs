@@ -66,23 +66,27 @@ impl Place {
     }
 }
 
-/// Takes a turn of this thread, of which there are at most so many in a round, without an allocation; 0 stands for no limit. If
-/// there is none left, returns the place in the queue of those that wait.
+/// Takes a turn of this thread, if one is left in this round, without an allocation. 0 stands for no limit.
 ///
 /// To be called in a task of a runtime.
-pub(crate) fn take_or_wait(per_round: usize) -> Option<Place> {
-    (!take(per_round)).then(|| TURNS.with(|turns| turns.queue(per_round)))
+pub(crate) fn take(per_round: usize) -> bool {
+    per_round == 0 || TURNS.with(|turns| turns.take(per_round))
+}
+
+/// A place in the queue of those that wait, after [`take`] has found no turn.
+pub(crate) fn queue(per_round: usize) -> Place {
+    TURNS.with(|turns| turns.queue(per_round))
+}
+
+/// Takes a turn, or a place in the queue.
+pub(crate) fn take_or_queue(per_round: usize) -> Option<Place> {
+    (!take(per_round)).then(|| queue(per_round))
 }
 
 /// Notes that this thread works for members: a message of one of them, or one for all of a channel.
 pub(crate) fn work_for_members() {
     // Relaxed: nothing else is read by it.
     TURNS.with(|turns| turns.has_worked.store(true, Ordering::Relaxed));
-}
-
-/// Takes a turn of this thread, if there is one left in this round.
-fn take(per_round: usize) -> bool {
-    per_round == 0 || TURNS.with(|turns| turns.take(per_round))
 }
 
 impl Turns {
@@ -214,7 +218,7 @@ mod tests {
     use super::*;
 
     async fn wait(per_round: usize) {
-        if let Some(mut place) = take_or_wait(per_round) {
+        if let Some(mut place) = take_or_queue(per_round) {
             poll_fn(|cx| place.poll_turn(cx)).await;
         }
     }

@@ -52,7 +52,7 @@ pub(super) async fn accept(
                     // joined: of a box it keeps the pointer.
                     tasks.spawn(Box::pin(serve(socket, permit, Arc::clone(&server))));
                     // Behind the requests and joins of clients that were accepted before.
-                    turn = turns::take_or_wait(per_round);
+                    turn = turns::take_or_queue(per_round);
                 }
                 Err(at) => {
                     warning.log(server.options.max_pending);
