@@ -54,7 +54,7 @@ struct Waiting {
     quiet: usize,
 }
 
-/// The place of one who waits for a turn. Who drops it is passed over.
+/// A place in the queue of those that wait for a turn. One that is dropped is passed over.
 #[derive(Debug)]
 pub(crate) struct Place(oneshot::Receiver<()>);
 
@@ -73,7 +73,7 @@ pub(crate) fn take(per_round: usize) -> bool {
     per_round == 0 || TURNS.with(|turns| turns.take(per_round))
 }
 
-/// A place in the queue of those that wait, after [`take`] has found no turn.
+/// Takes a place in the queue, after [`take`] has found no turn.
 pub(crate) fn queue(per_round: usize) -> Place {
     TURNS.with(|turns| turns.queue(per_round))
 }
