@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
-use pondsocket::{ConnectionContext, Error, EventContext, JoinContext, Options, PondSocket};
+use pondsocket::{ConnectionContext, Endpoint, Error, EventContext, JoinContext, Options, PondSocket};
 use serde_json::{Value, json};
 use testkit::{DEADLINE, HttpClient, Peer, Recorder, connect_in_memory, eventually, serve, serve_in_memory, upgrade};
 use tokio::io::DuplexStream;
@@ -19,6 +19,7 @@ const MANY: usize = 400;
 /// A pond, and what its handlers were asked: the ids of connects, and the number of joins.
 struct Pond {
     pond: PondSocket,
+    endpoint: Endpoint,
     connects: Arc<Mutex<Vec<String>>>,
     joins: Arc<AtomicUsize>,
 }
@@ -40,7 +41,7 @@ fn pond_counted_by(recorder: Recorder, options: Options) -> Pond {
         async { Ok::<_, Error>(ctx.accept()) }
     });
     lobby.on_event("ask", async |ctx: EventContext| ctx.reply("answer", &json!({})));
-    Pond { pond, connects, joins }
+    Pond { pond, endpoint, connects, joins }
 }
 
 impl Pond {
@@ -133,6 +134,35 @@ async fn connects_ahead_of_an_answer(arrivals: usize, head: fn(usize) -> String)
     ahead
 }
 
+/// The connects that were handled while a member got 30 messages one after the other: answers, or broadcasts of the server.
+async fn connects_beside_messages(are_answers: bool) -> usize {
+    let pond = pond(Options::default().arrivals_per_round(4));
+    let mut member = pond.member().await;
+    let room = pond.endpoint.channel("/room").expect("a channel");
+    let _clients = pond.request_many(websocket).await;
+    member.ask().await;
+    let before = pond.connects();
+    for _ in 0..30 {
+        match are_answers {
+            true => member.ask().await,
+            false => {
+                room.broadcast("news", &json!({})).expect("room");
+                member.until("news").await;
+            }
+        }
+    }
+    pond.connects() - before
+}
+
+/// Four connects begin in a round, and four times as many after 32 rounds without a message.
+#[tokio::test]
+async fn rounds_stay_small_as_long_as_there_are_messages_for_members() {
+    for are_answers in [true, false] {
+        let beside = connects_beside_messages(are_answers).await;
+        assert!((30..=300).contains(&beside), "{beside} connects were handled beside 30 messages");
+    }
+}
+
 /// The steps of handlers that ran before a member got its answer, if those of many clients wait a hundred times each.
 async fn steps_ahead_of_an_answer(arrivals: usize, is_join: bool) -> usize {
     const STEPS: usize = 100;
@@ -163,7 +193,7 @@ async fn steps_ahead_of_an_answer(arrivals: usize, is_join: bool) -> usize {
         }
     });
     lobby.on_event("ask", async |ctx: EventContext| ctx.reply("answer", &json!({})));
-    let pond = Pond { pond, connects: Arc::default(), joins: Arc::default() };
+    let pond = Pond { pond, endpoint, connects: Arc::default(), joins: Arc::default() };
 
     let mut member = pond.member().await;
     let requests = if is_join { Vec::new() } else { pond.request_many(websocket).await };
