@@ -298,13 +298,13 @@ options! {
         retry_after: Duration = Duration::from_secs(5),
     }
     shared {
-        /// The most steps of connects and joins that begin in one round of a thread's scheduler through the tasks that are ready, so
-        /// that many clients which arrive at once delay the messages of others by little. A step is all that a client does until
-        /// it next waits: for a handler, for the bus, or for its own next message, until it has joined its first channel. Further
-        /// ones wait, first come, first served; those of an idle server do not wait. The standalone server also accepts so many
-        /// sockets in a round, so that their TLS handshakes take turns. A larger number admits clients faster when messages are
-        /// many, but delays these more; 0 is no limit. A thread that has had nothing to do for members in 32 rounds lets four times as
-        /// many begin in each, until it has. Default 4.
+        /// The most steps of connects and joins that begin in one round of a thread's scheduler through the tasks that are
+        /// ready, so that many clients which arrive at once delay the messages of others by little. A step is all that a client
+        /// does between two waits: for a handler, for the bus, or for its own next message. After its first join only further
+        /// joins count. Steps without a turn wait, first come, first served; those of an idle server do not wait. The
+        /// standalone server also accepts so many sockets in a round, so that their TLS handshakes take turns. A larger number
+        /// admits clients faster when messages are many, but delays these more; 0 is no limit. A thread that has had no message
+        /// for members in 32 rounds lets four times as many steps begin in each, until it has one. Default 4.
         arrivals_per_round: usize = 4,
         /// The number of messages in a channel's queue above which the connections whose event handlers publish into it
         /// through their contexts are not read. Other publishers can wait with [`Channel::ready`](crate::Channel::ready).

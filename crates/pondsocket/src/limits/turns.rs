@@ -25,7 +25,7 @@ use crate::engine::sync::Mutex;
 /// The number of rounds in a row without work for members after which rounds are larger.
 const QUIET_ROUNDS: usize = 32;
 
-/// The factor by which these are.
+/// The factor by which those rounds are larger.
 const QUIET_FACTOR: usize = 4;
 
 thread_local! {

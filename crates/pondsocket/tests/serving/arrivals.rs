@@ -201,7 +201,7 @@ async fn steps_ahead_of_an_answer(arrivals: usize, is_join: bool) -> usize {
     for (number, client) in clients.iter_mut().enumerate() {
         client.say("JOIN_CHANNEL", "JOIN", &format!("/{number}")).await;
     }
-    eventually("they are at work", || steps.load(Ordering::SeqCst) > MANY).await;
+    eventually("handlers are at work", || steps.load(Ordering::SeqCst) > MANY).await;
     let before = steps.load(Ordering::SeqCst);
     member.ask().await;
     let ahead = steps.load(Ordering::SeqCst) - before;

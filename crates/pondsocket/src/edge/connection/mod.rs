@@ -94,6 +94,7 @@ pub(crate) enum ReadOutcome {
 pub(crate) struct ConnectionTask<T: Transport> {
     transport: T,
     session: Session,
+    /// The turns of the client until it has joined a channel.
     steps: Steps,
     /// A copy, refreshed by [`observe`](Self::observe).
     state: ConnectionState,

@@ -47,7 +47,7 @@ pub(crate) struct Session {
     /// True if a queued request was started since the last call of `take_progress`.
     progressed: bool,
     departed: bool,
-    /// True from its first channel on, also when it has left that.
+    /// True once the client has joined a channel, also after it has left that channel.
     pub(super) has_joined: bool,
     /// True if this is an event stream whose client has gone without a request.
     pub(super) is_lost: bool,
