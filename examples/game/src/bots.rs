@@ -13,6 +13,7 @@ use tokio::time::{interval, sleep};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use crate::fish::is_in_reach;
 use crate::game::POND;
 
 /// The time between two joins, so that a page sees players come one by one.
@@ -80,13 +81,15 @@ struct ReceivedTick {
 }
 
 impl ReceivedTick {
-    /// The course to the nearest crumb, with some error.
+    /// The course to the nearest crumb in reach, with some error.
     fn course_of(&self, me: i64) -> Value {
-        let Some([_, x, y, ..]) = self.fish.chunks_exact(6).find(|fish| fish[0] == me) else {
+        let Some([_, x, y, heading, ..]) = self.fish.chunks_exact(6).find(|fish| fish[0] == me) else {
             return json!({ "angle": null });
         };
         let ways = self.crumbs.chunks_exact(2).map(|crumb| (crumb[0] - x, crumb[1] - y));
-        let nearest = ways.min_by_key(|(x, y)| x * x + y * y);
+        let heading = *heading as f32 / 100.0;
+        let in_reach = ways.filter(|(x, y)| is_in_reach(*x as f32, *y as f32, heading));
+        let nearest = in_reach.min_by_key(|(x, y)| x * x + y * y);
         let (x, y) = nearest.unwrap_or((1, 0));
         let angle = (y as f32).atan2(x as f32) + 0.5 * (fastrand::f32() - 0.5);
         json!({ "angle": angle, "dash": fastrand::u8(..10) == 0 })
@@ -121,9 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn a_bot_swims_to_the_nearest_crumb() {
-        let tick =
-            ReceivedTick { fish: vec![7, 0, 0, 0, 1, 100, 8, 500, 500, 0, 1, 100], crumbs: vec![900, 0, 0, 100] };
+    fn a_bot_swims_to_the_nearest_crumb_in_reach() {
+        let fish = vec![7, 0, 0, 0, 1, 100, 8, 500, 500, 0, 1, 100];
+        let tick = ReceivedTick { fish, crumbs: vec![900, 0, 0, 100, 0, -50] };
         let angle = tick.course_of(7)["angle"].as_f64().expect("an angle");
         assert!((angle - std::f64::consts::FRAC_PI_2).abs() < 0.3, "{angle}");
         assert!(tick.course_of(9)["angle"].is_null());

@@ -24,6 +24,9 @@ const DASH_RETURNS: f32 = 4.0;
 const TURN: f32 = 4.5;
 const PULL: f32 = 3.0;
 
+/// The radius of the smallest circle that a fish swims without a dash.
+const TURNING_RADIUS: f32 = SPEED / TURN;
+
 /// The state of a fish. It is an assign of the member: it exists from the join to the leave.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Fish {
@@ -103,6 +106,14 @@ fn level_of(score: u32) -> usize {
     (1..=TITLES.len()).rev().find(|level| score_of(*level) <= score).unwrap_or(1)
 }
 
+/// Returns whether a fish that turns towards a point reaches it: the point is `x` and `y` away from the fish. It would swim around
+/// a point within its turning circle for ever.
+pub(crate) fn is_in_reach(x: f32, y: f32, heading: f32) -> bool {
+    let ahead = x * heading.cos() + y * heading.sin();
+    let aside = (y * heading.cos() - x * heading.sin()).abs();
+    ahead.hypot(aside - TURNING_RADIUS) >= TURNING_RADIUS
+}
+
 /// Turns a heading towards an angle, in the shorter direction, by `most` at the most.
 fn turned(heading: f32, angle: f32, most: f32) -> f32 {
     let way = (angle - heading + PI).rem_euclid(TAU) - PI;
@@ -132,6 +143,29 @@ mod tests {
         assert_eq!(turned(0.1, TAU - 0.1, 1.0), TAU - 0.1);
         assert_eq!(turned(0.0, 2.0, 0.5), 0.5);
         assert!((0.0..TAU).contains(&turned(6.0, 1.0e6, 1.0)));
+    }
+
+    #[test]
+    fn a_point_within_the_turning_circle_is_out_of_reach() {
+        for side in [-1.0, 1.0] {
+            assert!(!is_in_reach(0.0, side * TURNING_RADIUS, 0.0), "the middle of the circle");
+            assert!(is_in_reach(0.0, side * 2.1 * TURNING_RADIUS, 0.0), "beyond the circle");
+            assert!(
+                !is_in_reach(side * TURNING_RADIUS, 0.0, side * -PI / 2.0),
+                "the middle, of a fish that swims along y"
+            );
+        }
+        assert!(is_in_reach(20.0, 0.0, 0.0), "ahead");
+    }
+
+    #[test]
+    fn a_fish_that_turns_towards_the_middle_of_its_turning_circle_never_reaches_it() {
+        let mut fish = Fish { speed: SPEED, ..fish() };
+        let (x, y) = (fish.x, fish.y + TURNING_RADIUS);
+        for _ in 0..1000 {
+            fish.swim(Course { angle: Some((y - fish.y).atan2(x - fish.x)), dash: false }, 0.05);
+            assert!((x - fish.x).hypot(y - fish.y) > fish.reach(), "{fish:?}");
+        }
     }
 
     #[test]

@@ -76,13 +76,16 @@ const checks = [
         await bob.waitForPlayers(2);
     }],
     ['crumbs raise the score, and all players are notified of a new level', async () => {
-        const noticed = Promise.all([ada.waitForNotice('You reached level 2: Minnow'), bob.waitForNotice('Ada reached level 2: Minnow')]);
+        // Her fish may have met crumbs on its way.
+        const [score, level] = [await ada.numberOf('score'), await ada.numberOf('level') + 1];
         await ada.page.keyboard.press('p');
-        await ada.waitForNumber('score', 5);
-        await noticed;
-        await ada.waitForNumber('level', 2);
+        await Promise.all([ada.waitForNotice(`You reached level ${level}: `), bob.waitForNotice(`Ada reached level ${level}: `)]);
+        await ada.waitForNumber('level', level);
+        assert.ok(await ada.numberOf('score') > score);
     }],
     ['the leaderboard is ordered by score, equal for all players, and shows each player their rank', async () => {
+        // More than a fish that drifts meets until the end of this check.
+        await ada.waitForNumber('score', await bob.numberOf('score') + 5);
         await ada.page.keyboard.press('p');
         const score = await ada.numberOf('score');
         await bob.page.waitForFunction((score) => Number(document.querySelector('#leaders .score').textContent) >= score, score);
@@ -134,8 +137,9 @@ const checks = [
     }],
     ['notices of many players take at most four lines', async () => {
         await ada.page.keyboard.press('p');
-        await ada.page.locator('#feed li').nth(3).waitFor();
-        assert.equal(await ada.page.locator('#feed li').count(), 4);
+        await ada.page.waitForFunction(() => document.getElementById('feed').childElementCount === 4);
+        await ada.waitForNumber('score', await ada.numberOf('score') + 5);
+        assert.ok(await ada.page.locator('#feed li').count() <= 4);
         await picture(ada.page, 'game');
     }],
     ['no page has thrown an error or violated its content security policy', async () => {

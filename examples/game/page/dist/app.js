@@ -1372,6 +1372,7 @@ var require_pondsocket_client = __commonJS({
 
 // game/page/src/autopilot.js
 var LOOKS = 200;
+var TURNING_RADIUS = 46;
 var Autopilot = class {
   isOn = false;
   constructor(motion2, steer) {
@@ -1391,11 +1392,17 @@ var Autopilot = class {
     let nearest = { far: Infinity };
     for (let at = 0; at < crumbs.length; at += 2) {
       const [x, y] = [crumbs[at] - mine.x, crumbs[at + 1] - mine.y];
-      if (Math.hypot(x, y) < nearest.far) nearest = { far: Math.hypot(x, y), angle: Math.atan2(y, x) };
+      const far = Math.hypot(x, y);
+      if (far < nearest.far && isInReach(x, y, mine.heading)) nearest = { far, angle: Math.atan2(y, x) };
     }
     this.steer({ angle: nearest.angle ?? null, dash: mine.energy > 0.95 });
   }
 };
+function isInReach(x, y, heading) {
+  const ahead = x * Math.cos(heading) + y * Math.sin(heading);
+  const aside = Math.abs(y * Math.cos(heading) - x * Math.sin(heading));
+  return Math.hypot(ahead, aside - TURNING_RADIUS) >= TURNING_RADIUS;
+}
 
 // game/page/src/controls.js
 var KEYS = {
