@@ -1,7 +1,6 @@
-//! The store of histories (H1 to H8).
+//! The messages of the store of histories (H1 to H6, H8).
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,10 +37,6 @@ fn text(id: &str, position: Position) -> Bytes {
     format!("{id}@{position};").into()
 }
 
-fn record(version: u64, data: impl Into<Bytes>) -> StoredRecord {
-    StoredRecord { version, data: data.into() }
-}
-
 fn at(offset: u64) -> Position {
     Position { epoch: FIRST, offset }
 }
@@ -66,7 +61,7 @@ fn texts(history: &StoredHistory) -> Vec<String> {
 }
 
 impl TestNode {
-    fn store(&self) -> &dyn HistoryStore {
+    pub(super) fn store(&self) -> &dyn HistoryStore {
         self.bus.history().expect("a bus with histories")
     }
 
@@ -93,19 +88,6 @@ impl TestNode {
 
     async fn restart(&self, topic: &str, epoch: Epoch) {
         soon("restart", self.store().restart(&topic.into(), epoch, LONG)).await.expect("a restart");
-    }
-
-    /// Keeps a record of version 1, which must be the first one of its key or replace one of the same version.
-    async fn put(&self, key: &str, data: impl Into<Bytes>, ttl: Duration) {
-        assert!(self.replace(key, &record(1, data), 1, ttl).await, "{key} is kept");
-    }
-
-    async fn replace(&self, key: &str, record: &StoredRecord, replaces: u64, ttl: Duration) -> bool {
-        soon("put", self.store().put(key, record, replaces, ttl)).await.expect("an answer")
-    }
-
-    async fn get(&self, key: &str) -> Option<StoredRecord> {
-        soon("record", self.store().get(key)).await.expect("an answer")
     }
 
     /// Appends until the message has a position, as after a return of the engine.
@@ -389,8 +371,6 @@ pub async fn a_history_may_have_no_limits(subject: &dyn BusUnderTest) {
     assert_eq!(texts(&node.read_all("t").await).len(), 1);
     soon("restart", node.store().restart(&"u".into(), FIRST, Duration::MAX)).await.expect("a restart");
     assert_eq!(node.read_all("u").await.position, Some(at(0)));
-    node.put("key", "record", Duration::MAX).await;
-    assert_eq!(node.get("key").await, Some(record(1, "record")));
 }
 
 /// A message of 1 MiB, or of the largest size that the bus allows, is kept and arrives; a larger one is refused, and the
@@ -472,90 +452,10 @@ pub async fn each_topic_has_its_history(subject: &dyn BusUnderTest) {
     }
 }
 
-/// Of several nodes and tasks that replace a record at the same time, one does it, and knows it.
-pub async fn of_several_nodes_one_replaces_a_record(subject: &dyn BusUnderTest) {
-    let nodes = [TestNode::up(subject).await, TestNode::up(subject).await];
-    for (round, is_first) in (0..20).zip([true, false].into_iter().cycle()) {
-        let key: Arc<str> = format!("key {round}").into();
-        let replaces = if is_first { 0 } else { 7 };
-        if !is_first {
-            assert!(nodes[0].replace(&key, &record(7, "before"), 0, LONG).await);
-        }
-        let tasks = (0..20).map(|task| {
-            let (bus, key) = (nodes[task % 2].bus.clone(), key.clone());
-            tokio::spawn(async move {
-                let store = bus.history().expect("a bus with histories");
-                let mine = record(8, task.to_string());
-                let is_kept = soon("put", store.put(&key, &mine, replaces, LONG)).await.expect("an answer");
-                is_kept.then_some(mine)
-            })
-        });
-        let tasks: Vec<_> = tasks.collect();
-        let mut kept = Vec::new();
-        for task in tasks {
-            kept.extend(task.await.expect("no panic"));
-        }
-        assert_eq!(kept.len(), 1, "one of them replaces it: {kept:?}");
-        assert_eq!(nodes[1].get(&key).await, kept.pop());
-    }
-}
-
-/// A record of a later version than the replaced one stays; the same record may be put again.
-pub async fn a_record_of_a_later_version_stays(subject: &dyn BusUnderTest) {
-    let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
-    let largest = (1 << 53) - 1;
-    let [first, second, last] = [record(3, "first"), record(1 << 52, "second"), record(largest, "last")];
-    assert!(ada.replace("key", &first, 0, LONG).await);
-    assert!(bob.replace("key", &second, 3, LONG).await);
-    for (late, replaces) in [(&first, 0), (&first, 3), (&record(1 << 52, "other"), 3), (&last, (1 << 52) - 1)] {
-        assert!(!ada.replace("key", late, replaces, LONG).await, "{late:?} in place of {replaces}");
-        assert_eq!(bob.get("key").await, Some(second.clone()));
-    }
-    assert!(bob.replace("key", &second, 3, LONG).await, "again");
-    assert!(ada.replace("key", &last, 1 << 52, LONG).await);
-    assert!(!bob.replace("key", &second, largest - 1, LONG).await);
-    assert_eq!(bob.get("key").await, Some(last));
-}
-
-/// A record is any bytes, under a key of any printable characters; a later one replaces it.
-pub async fn records_are_kept_unchanged(subject: &dyn BusUnderTest) {
-    let (ada, bob) = (TestNode::up(subject).await, TestNode::up(subject).await);
-    let all: Vec<u8> = (0..=255).collect();
-    let longest = "x".repeat(256);
-    let printable: String = (' '..='~').collect();
-    let keys = ["a", "A", "a:b", "{a}", " ", "*", "%s", "\"'", &longest, &printable];
-    for key in keys {
-        ada.put(key, "replaced", SHORT).await;
-        ada.put(key, [key.as_bytes(), &all].concat(), LONG).await;
-    }
-    ada.put("empty", "", LONG).await;
-    // The time of the records that were replaced.
-    sleep(SHORT * 2).await;
-    for key in keys {
-        assert_eq!(bob.get(key).await, Some(record(1, [key.as_bytes(), &all].concat())), "{key}");
-    }
-    assert_eq!(bob.get("empty").await, Some(record(1, "")));
-    assert_eq!(bob.get("never").await, None);
-}
-
-/// A record expires.
-pub async fn a_record_expires(subject: &dyn BusUnderTest) {
-    let node = TestNode::up(subject).await;
-    node.put("long", "kept", LONG).await;
-    for key in ["1", "2", "3"] {
-        node.put(key, "gone", SHORT).await;
-    }
-    sleep(SHORT * 2).await;
-    for key in ["1", "2", "3"] {
-        assert_eq!(node.get(key).await, None);
-        assert!(node.replace(key, &record(0, "an earlier version"), 0, LONG).await);
-    }
-    assert_eq!(node.get("long").await, Some(record(1, "kept")));
-}
-
 /// Before `run` and after its end nothing is appended or kept, and no call waits.
 pub async fn a_bus_that_does_not_run_appends_nothing(subject: &dyn BusUnderTest) {
     let witness = TestNode::up(subject).await;
+    let record = StoredRecord { version: 1, data: "record".into() };
     let mut node = TestNode::start(subject.bus(), crate::cluster::SinkLimits::default());
     let idle = subject.bus();
     node.next_up().await;
@@ -567,7 +467,7 @@ pub async fn a_bus_that_does_not_run_appends_nothing(subject: &dyn BusUnderTest)
         assert!(matches!(outcomes[..], [Appended::NotSent(_), Appended::NotSent(_)]), "{outcomes:?}");
         soon("failure", store.read(&"t".into(), None, 1)).await.expect_err("no engine");
         soon("failure", store.restart(&"t".into(), Epoch::new(7), LONG)).await.expect_err("no engine");
-        soon("failure", store.put("key", &record(1, "record"), 0, LONG)).await.expect_err("no engine");
+        soon("failure", store.put("key", &record, 0, LONG)).await.expect_err("no engine");
         soon("failure", store.get("key")).await.expect_err("no engine");
     }
     assert_eq!(texts(&witness.read_all("t").await).len(), 1);

@@ -8,6 +8,7 @@ mod history;
 mod leases;
 mod lifetime;
 mod publishing;
+mod records;
 mod subscriptions;
 
 pub use delivery::*;
@@ -16,6 +17,7 @@ pub use history::*;
 pub use leases::*;
 pub use lifetime::*;
 pub use publishing::*;
+pub use records::*;
 pub use subscriptions::*;
 
 use super::bus_under_test::BusUnderTest;
