@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::process::Cpu;
 
-    /// A run of a hundred messages that cost so many microseconds each.
+    /// A run of a hundred messages that cost `micros` each.
     fn run(micros: [f64; 3], lost: u64) -> Measurement {
         let cpu = micros.map(|micros| Cpu { total: micros * 100.0 / 1e6, user: 0.0 });
         let took = (1..=100).map(Duration::from_millis).collect();

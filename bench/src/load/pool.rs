@@ -113,7 +113,7 @@ impl ClientPool {
         Ok(ClientPool { poll, events, clients: Vec::new(), shared, tls, advance: ADVANCE })
     }
 
-    /// Lets so many clients connect at the same time.
+    /// Lets this number of clients connect at the same time.
     pub(crate) fn connect_at_once(&mut self, clients: usize) {
         self.advance = clients;
     }
@@ -145,7 +145,7 @@ impl ClientPool {
         self.wait(0, 0, Phase::Joined)
     }
 
-    /// Lets one client join that is not eager, and waits until it has received so many messages.
+    /// Lets one client join that is not eager, and waits until it has received this number of messages.
     pub(crate) fn join_one(&mut self, index: usize, messages: u64) -> Result<()> {
         self.clients[index].join(index)?;
         let deadline = Instant::now() + TIMEOUT;

@@ -26,7 +26,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Starts the server and connects so many clients, which all join one channel. `number` determines their address.
+    /// Starts the server and connects `count` clients, which all join one channel. `number` determines their address.
     pub(super) fn start(programs: &Programs, number: usize, count: usize) -> Result<Group> {
         let server = ServerProcess::start(&programs.contract, None, PINGS)?;
         let empty = server.rss()?;

@@ -40,7 +40,7 @@ impl Redis {
         }
     }
 
-    /// Waits until each of these topics has so many subscribers.
+    /// Waits until each of these topics has `count` subscribers.
     pub(crate) fn wait_for_subscribers(&mut self, topics: &[String], count: usize) -> Result<()> {
         let deadline = Instant::now() + TIMEOUT;
         loop {

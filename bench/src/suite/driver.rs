@@ -132,7 +132,7 @@ impl LoadDriver {
         Ok(())
     }
 
-    /// Lets each publisher send until it has sent so many messages in all, and waits until all have arrived.
+    /// Lets each publisher send until it has sent `messages` in all, and waits until all have arrived.
     pub(super) fn publish(&mut self, window: u64, messages: u64) -> Result<()> {
         while self.publishers.iter().any(|publisher| publisher.sent < messages) {
             self.send_within(window, messages)?;
@@ -143,7 +143,7 @@ impl LoadDriver {
         Ok(())
     }
 
-    /// Sends what has room in the windows of the publishers, up to so many messages of each in all.
+    /// Sends what has room in the windows of the publishers, up to `most` messages of each in all.
     fn send_within(&mut self, window: u64, most: u64) -> Result<()> {
         for publisher in 0..self.publishers.len() {
             loop {

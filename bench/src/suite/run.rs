@@ -102,7 +102,7 @@ impl Run<'_> {
         }
     }
 
-    /// Starts a server, with so many members and publishers in each room, and so many members that do not read. Publishers are
+    /// Starts a server, with these numbers of members and publishers in each room, and of members that do not read. Publishers are
     /// the first members of their rooms. Over event streams they have a WebSocket for publishing.
     fn driver(
         &self,

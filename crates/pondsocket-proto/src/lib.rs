@@ -4,6 +4,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`id`] | names of users, connections, channels and messages |
+//! | [`position`] | the places of messages in the history of a channel |
 //! | [`pattern`] | `/chat/:room/*`, compiled once and matched often |
 //! | [`wire`] | the messages, decoded and encoded |
 //! | [`ws`] | RFC 6455 and RFC 7692, server side |

@@ -521,7 +521,7 @@ proptest! {
     }
 }
 
-/// The presence lists that each connection receives when all users join at once with a presence of so many bytes:
+/// The presence lists that each connection receives when all users join at once with a presence of `presence_bytes`:
 /// for each message its number of entries, and whether it is partial.
 fn lists_of_simultaneous_joins(presence_bytes: usize) -> Vec<Vec<(usize, bool)>> {
     let (mut real, mut model) = (Real::new(), Model::default());

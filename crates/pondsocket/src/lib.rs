@@ -47,7 +47,10 @@
 //!   leave.
 //! - A slow or dead client delays others only within the bounds of [`Options::pacing_wait`]. A panic in a handler fails only that
 //!   call.
-//! - A received message is handled, even if its sender disconnects meanwhile; memberships end at once.
+//! - A received message is handled, even if its sender disconnects meanwhile; memberships end at once, or after the presence
+//!   grace of the lobby.
+//! - In a lobby with a history a client that was away gets what it missed, in order, or it or the join handler is told of a gap:
+//!   once, if the client brings its position; at least once, if it has a session.
 //! - A client that the server closes, also at a shutdown, receives what was sent to it before.
 //! - No lock is held while code of the application runs: it may call every method from everywhere.
 //!
@@ -60,6 +63,7 @@
 //! | code around handlers | [`middleware`], [`RateLimit`] |
 //! | messages for each recipient | [`Lobby::on_outgoing`] |
 //! | calls from outside of handlers | [`Endpoint::channel`], [`Channel`], [`Connection`] |
+//! | clients that were away | [`Lobby::history`] with [`History`], [`Connected::session`], [`JoinContext::recovery`], [`Lobby::presence_grace`], [`Options::history_file`] |
 //! | limits and timeouts | [`Options`], [`EndpointOptions`] |
 //! | observation | [`hooks`], [`metrics`], [`snapshot`], and `tracing` |
 //! | graceful shutdown | [`PondSocket::shutdown`] |
@@ -111,7 +115,7 @@ mod engine;
 mod json;
 mod limits;
 
-pub use channel::{Channel, KeptMessage, Lossy};
+pub use channel::{Channel, KeptMessage, Lossy, Users};
 pub use context::{
     Connected, ConnectionContext, EventContext, GapContext, JoinContext, Joined, LeaveContext, LeaveReason, Outgoing,
     OutgoingContext,

@@ -302,7 +302,7 @@ options! {
         /// ready, so that many clients which arrive at once delay the messages of others by little. A step is all that a client
         /// does between two waits: for a handler, for the bus, or for its own next message. After its first join only further
         /// joins count. Steps without a turn wait, first come, first served; those of an idle server do not wait. The
-        /// standalone server also accepts so many sockets in a round, so that their TLS handshakes take turns. A larger number
+        /// standalone server also accepts this number of sockets in a round, so that their TLS handshakes take turns. A larger number
         /// admits clients faster when messages are many, but delays these more; 0 is no limit. A thread that has had no message
         /// for members in 32 rounds lets four times as many steps begin in each, until it has one. Default 4.
         arrivals_per_round: usize = 4,
@@ -321,14 +321,15 @@ options! {
         /// refused with 503. Default 1 GiB.
         memory_limit: usize = 1024 * 1024 * 1024,
         /// The most bytes of messages that all channels keep for clients that were away ([`Lobby::history`](crate::Lobby::history)).
-        /// Above it the histories that were used longest ago are emptied: whoever resumes there has a gap. Default 256 MiB.
+        /// Above it the histories that were used longest ago are emptied: clients that resume there have a gap. Default 256 MiB.
         history_bytes: usize = 256 * 1024 * 1024,
         /// The time for which a session is kept after its connection has ended ([`Connected::session`](crate::Connected::session)).
         /// Default 2 minutes.
         resume_window: Duration = Duration::from_secs(120),
-        /// The shortest time between two pings that prove what the client of a session has received. A ping is sent only behind
-        /// messages that are kept, in the same write. A client that is cut off may get what it received since the last answered
-        /// ping twice. Default 1 s.
+        /// The shortest time between two pings that prove what the client of a session has received. Such a ping is
+        /// sent behind messages that are kept, in the same write; the pings of `ping_interval` prove it as well. A client that is
+        /// cut off may get what it received since the last answered ping twice: the messages of the last `proof_interval`, or,
+        /// if the channel was quiet since, those that followed a ping within it up to `ping_interval` ago. Default 1 s.
         proof_interval: Duration = Duration::from_secs(1),
         /// The most sessions of one endpoint. Above it further clients have none: they are not resumed. Default 200 000.
         max_sessions: usize = 200_000,

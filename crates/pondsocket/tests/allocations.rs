@@ -94,7 +94,7 @@ fn a_session_whose_client_is_away_takes_a_few_hundred_bytes() {
     assert!((1..=TICKET).contains(&(one - channel)), "{} bytes", one - channel);
 }
 
-/// The bytes that the server keeps for a session whose client has gone and was in so many channels.
+/// The bytes that the server keeps for a session whose client has gone and was in this number of channels.
 fn bytes_of_ticket(channels: usize) -> i64 {
     let runtime = runtime();
     let (_server, pond, _, address) = runtime.block_on(start(Some(History::new())));

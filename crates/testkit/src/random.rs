@@ -28,7 +28,7 @@ impl Rng {
         least + self.below(most - least + 1)
     }
 
-    /// Returns `true` in so many of a thousand cases.
+    /// Returns `true` in `chance` of a thousand cases.
     pub fn per_mille(&mut self, chance: u64) -> bool {
         chance > 0 && self.below(1000) < chance
     }

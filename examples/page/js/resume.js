@@ -9,8 +9,8 @@ export class Resume {
     #stamp; #onGap;
 
     /**
-     * `onGap` is called before the first message behind a gap, with the reason: `trimmed`, `expired`, `epoch`, `ahead` or
-     * `too_many`. `stamp` is the key that the server puts the position under.
+     * `onGap` is called before the first message behind a gap, with the reason: `trimmed`, `expired`, `epoch`, `ahead`,
+     * `too_many` or `unproven`. `stamp` is the key that the server puts the position under.
      */
     constructor (params = {}, { stamp = '_pos', onGap = () => {} } = {}) {
         /** The parameters of the join. The client sends this object at each join, so that it must not be copied. */

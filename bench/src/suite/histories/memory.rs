@@ -80,7 +80,7 @@ impl Run<'_> {
         Ok(more as f64 / (BOUND as f64 - texts as f64))
     }
 
-    /// The resident memory of a session whose client is away and was in so many channels.
+    /// The resident memory of a session whose client is away and was in this number of channels.
     fn tickets(&self, channels: usize) -> Result<f64> {
         let server = self.start_with(&[("SESSIONS", "on")])?;
         // Two rounds to warm up.
@@ -91,7 +91,7 @@ impl Run<'_> {
         Ok(more as f64 / (SESSIONS * SESSION_ROUNDS) as f64)
     }
 
-    /// Opens connections with sessions of their own, which join so many channels, and closes them without a word.
+    /// Opens connections with sessions of their own, which join this number of channels, and closes them without a word.
     fn come_and_go(&self, server: &ServerProcess, channels: usize) -> Result<()> {
         let mut pool = self.pool()?;
         pool.add((0..SESSIONS).map(|index| {

@@ -23,7 +23,7 @@ pub(crate) enum HistoryLoad {
     /// One publisher in a room, on a schedule or as fast as it goes, in turn at three servers: without a history, with one, and
     /// with one and sessions.
     Fanout { members: usize, every: Option<Duration> },
-    /// Clients that resume one after the other, and have missed so many messages.
+    /// Clients that resume one after the other, and have missed `messages`.
     Replay { clients: usize, messages: usize },
     /// Clients of one channel that resume at the same time.
     Resume { clients: usize, messages: usize },

@@ -59,7 +59,7 @@ impl Run<'_> {
         Ok(sample)
     }
 
-    /// A server with a channel that keeps so many messages, their publisher, and the size of their texts.
+    /// A server with a channel that keeps this number of messages, their publisher, and the size of their texts.
     fn kept(&self, messages: usize) -> Result<(ServerProcess, LoadDriver, f64)> {
         let server = self.start_with(&[("HISTORY_MESSAGES", &messages.to_string())])?;
         let mut driver = self.publishers(&server, [CHANNEL.to_owned()].into_iter())?;
@@ -69,7 +69,7 @@ impl Run<'_> {
         Ok((server, driver, text))
     }
 
-    /// A client that has received so many messages of the channel.
+    /// A client that has received this number of messages of the channel.
     fn member(&self, server: &ServerProcess, epoch: &str, received: u64) -> ClientSpec {
         let position: Arc<str> = format!("{epoch}.{received}").into();
         ClientSpec { eager: false, ..self.client(server, CHANNEL, Resume::From(position)) }

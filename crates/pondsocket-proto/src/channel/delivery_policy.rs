@@ -1,14 +1,15 @@
 /// The policy for messages to a client that does not keep up. It never changes the order of the messages that arrive,
 /// and drops nothing but broadcasts and outdated presence: acknowledgements, replies, errors and evictions are always
-/// delivered.
+/// delivered. A message that the history of its channel keeps is not lost: it is sent later, from the history and in its place, or
+/// the client is told of a gap (docs/protocol.md, Gaps).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum SlowClient {
     /// Nothing is dropped. A client that is over its bounds for too long, or far over them, is disconnected.
     #[default]
     Disconnect,
-    /// The oldest broadcasts that wait make room for a new one.
+    /// The oldest broadcasts that wait make room for a new one. Those that are kept are sent later.
     DropOldest,
-    /// A new broadcast is dropped while the outbox is full.
+    /// A new broadcast is dropped while the outbox is full. One that is kept is sent later.
     DropNewest,
 }
 

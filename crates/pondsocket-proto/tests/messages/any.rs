@@ -128,7 +128,7 @@ fn channel_state() -> BoxedStrategy<ChannelState> {
         .boxed()
 }
 
-/// A user with at least so many fields in its presence, if it has one.
+/// A user with at least `least` fields in its presence, if it has one.
 fn user_state(least: usize) -> BoxedStrategy<UserState> {
     (user(), assigns(), option::of(object(least)), number())
         .prop_map(|(id, assigns, presence, joined)| UserState { id, assigns, presence, joined })
@@ -179,7 +179,7 @@ fn assigns() -> BoxedStrategy<Assigns> {
         .boxed()
 }
 
-/// Any object with at least so many fields.
+/// Any object with at least this number of fields.
 fn object(least: usize) -> BoxedStrategy<Object> {
     btree_map(any::<String>(), value(), least..4).prop_map(|fields| Object::encode(&fields).expect("an object")).boxed()
 }

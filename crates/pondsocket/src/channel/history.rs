@@ -57,7 +57,7 @@ impl Channel {
         live.read(|channel| channel.history().map(|history| history.position()))
     }
 
-    /// The last messages that the channel has kept, at most so many, the oldest first. Empty if it keeps no history, or is
+    /// The last messages that the channel has kept, at most `messages` of them, the oldest first. Empty if it keeps no history, or is
     /// not open on this node. On a node among others these are the messages of all nodes, if the bus has a store of histories.
     pub fn history(&self, messages: usize) -> Vec<KeptMessage> {
         let Some(live) = self.with_history() else { return Vec::new() };

@@ -290,13 +290,18 @@ impl Joined {
         self.then(step.in_call("accept().broadcast_to"))
     }
 
-    /// Replays the last messages that the channel has kept: at most so many, and at most as many as one join may replay.
+    /// Replays the last `messages` that the channel has kept, or as many of them as one join may replay
+    /// ([`History::replay_at_most`](crate::History::replay_at_most), 1000 messages and 1 MiB by default). Messages that were not for
+    /// the user, such as its own by `broadcast_from`, are left out and count all the same, so that fewer may come.
     /// A client that [resumes](JoinContext::recovery) completely gets what it missed in their place: nothing is lost, and
     /// nothing comes twice.
     ///
     /// Without this step a client that resumes gets what it missed directly behind the acknowledgement, and others get
     /// nothing. Only the first replay of a chain has an effect. It precedes the broadcasts of the chain, because positions
     /// ascend.
+    ///
+    /// # Errors
+    /// In a lobby without a history ([`Lobby::history`](crate::Lobby::history)) the join is declined with 500.
     pub fn replay_last(self, messages: usize) -> Self {
         let step = self.replay(Step::ReplayLast(messages));
         self.then(step.in_call("accept().replay_last"))

@@ -1,5 +1,6 @@
-//! The live channels by their names. The join that becomes the first membership creates a channel. It closes when its last
-//! member has left and its queue is delivered. A declined join never creates one.
+//! The live channels by their names. The join that becomes the first membership creates a channel, or before it a broadcast that
+//! is kept, or the file of an earlier server. It closes when its last member has left, its queue is delivered and its history is
+//! not needed any more. A declined join creates none, unless nodes share the history: that is read before the handler runs.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,7 +21,7 @@ const SHARDS: usize = if cfg!(pond_loom) { 1 } else { 16 };
 
 type ChannelShard<L> = Mutex<HashMap<ChannelName, Arc<LiveChannel<L>>>>;
 
-/// The live channels of one endpoint. Lock order: a shard, then a channel; never two channels.
+/// The live channels of one endpoint. A shard is locked ahead of a channel (docs/ARCHITECTURE.md, Locks).
 pub(crate) struct Hub<L: Rules> {
     shards: [ChannelShard<L>; SHARDS],
     hasher: RandomState,

@@ -2,8 +2,8 @@
 //! who are there. A step is all that a client does until it next waits, for its own next message or for a handler or a store.
 //!
 //! A scheduler runs its ready tasks one after the other. When thousands of clients come back at the same moment, a message
-//! waits behind the work for all of them at each of its hops. So each thread lets only so many of their steps begin in one round
-//! through its ready tasks; the others wait here, first come, first served. No clock is involved: the less the thread has to
+//! waits behind the work for all of them at each of its hops. So each thread lets only a few of their steps (`per_round`) begin in one
+//! round through its ready tasks; the others wait here, first come, first served. No clock is involved: the less the thread has to
 //! do, the shorter are the rounds, and an idle one admits as fast as it can.
 //!
 //! Small rounds cost CPU, because each looks at the sockets, and the clients are woken for few answers at a time. So they are
@@ -29,8 +29,8 @@ const QUIET_ROUNDS: usize = 32;
 const QUIET_FACTOR: usize = 4;
 
 thread_local! {
-    /// Of the thread and not of the server, because a round is one of a thread: servers on one thread share it, and a thread that
-    /// is blocked holds up no other.
+    /// Of the thread and not of the server, because a thread runs its ready tasks one after the other: servers on one thread share
+    /// it. The task that gives the turns may run on another thread of the runtime: then its rounds are those of that thread.
     static TURNS: LazyCell<Arc<Turns>> = const { LazyCell::new(Arc::default) };
 }
 
@@ -128,7 +128,7 @@ impl Default for Turns {
     }
 }
 
-/// The task that gives the turns of a thread while anybody waits.
+/// The task that gives the turns of a thread while anybody waits. A runtime with several threads may run it on another one.
 struct TurnServer {
     turns: Arc<Turns>,
     per_round: usize,

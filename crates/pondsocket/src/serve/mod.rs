@@ -254,7 +254,7 @@ impl Server {
 }
 
 impl RunningServer {
-    /// Starts a task on the current runtime that accepts from these listeners, so many sockets in a round.
+    /// Starts a task on the current runtime that accepts from these listeners, `per_round` sockets in a round.
     fn accept_here(&mut self, listeners: Vec<Listener>, server: &Arc<ServerContext>, per_round: usize) -> Result<()> {
         let (acceptors, pool) = (AcceptorGroup::new(listeners, None)?, PendingPool::new(&server.options));
         self.accepting.push(tokio::spawn(accept::accept(acceptors, Arc::clone(server), pool, per_round)));

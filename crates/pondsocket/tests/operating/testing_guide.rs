@@ -1,12 +1,15 @@
 //! The examples of docs/testing.md, as they stand there.
 
 use pondsocket::testing::{Change, Connector};
-use pondsocket::{Connected, ConnectionContext, Error, EventContext, JoinContext, Joined, Payload, PondSocket, Result};
+use pondsocket::{
+    Connected, ConnectionContext, Error, EventContext, History, JoinContext, Joined, Payload, PondSocket, Result,
+};
 use serde_json::{Value, json};
 
 async fn connect(ctx: ConnectionContext) -> Result<Connected> {
     let name = ctx.query("name").ok_or(Error::unauthorized("who are you?"))?.to_owned();
-    Ok(ctx.accept().user_id(&name))
+    let tab = ctx.query("tab").unwrap_or_default().to_owned();
+    Ok(ctx.accept().user_id(&name).session(&tab))
 }
 
 async fn join(ctx: JoinContext) -> Result<Joined> {
@@ -20,6 +23,7 @@ async fn join(ctx: JoinContext) -> Result<Joined> {
 fn chat() -> PondSocket {
     let pond = PondSocket::new();
     let lobby = pond.create_endpoint("/api/socket", connect).create_channel("/chat/:room", join);
+    lobby.history(History::new());
     lobby.on_event("say", async |ctx: EventContext, Payload(text): Payload<Value>| ctx.broadcast_from("said", &text));
     lobby.on_event("count", async |ctx: EventContext| {
         let members = ctx.all_presence::<Value>()?.len();
@@ -65,6 +69,31 @@ async fn the_other_member_receives_a_message() -> Result<(), Box<dyn std::error:
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_was_away_gets_what_it_missed() -> Result<(), Box<dyn std::error::Error>> {
+    let (client, tab) = (chat().test_client(), "/api/socket?name=ada&tab=3f9c2a71d0b84e65");
+    let bob = client.connect("/api/socket?name=bob").await?;
+    let bobs = bob.join("/chat/1", json!({})).await?;
+    let ada = client.connect(tab).await?;
+    let room = ada.join("/chat/1", json!({})).await?;
+
+    drop((ada, room));
+    bobs.send("say", json!({ "text": "hi" }));
+    let ada = client.connect(tab).await?;
+    let mut room = ada.join("/chat/1", json!({})).await?;
+    assert_eq!(room.next("said").await?["text"], "hi");
+
+    ada.close();
+    ada.closed().await?;
+    bobs.send("say", json!({ "text": "bye" }));
+    assert_eq!(bobs.request("count", json!({})).await?["members"], 1);
+    let ada = client.connect(tab).await?;
+    let mut room = ada.join("/chat/1", json!({})).await?;
+    assert_eq!(room.next_presence().await?.change, Change::Join);
+    room.assert_silence().await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn payloads_have_types_of_your_own() -> Result<(), Box<dyn std::error::Error>> {
     #[derive(serde::Deserialize)]
     struct Count {
@@ -91,7 +120,7 @@ async fn the_host_is_tested_too() -> Result<(), Box<dyn std::error::Error>> {
 fn the_guide_shows_these_tests() {
     let guide = include_str!("../../../../docs/testing.md");
     let examples: Vec<_> = guide.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     for example in examples {
         assert!(include_str!("testing_guide.rs").contains(example), "not among the tests:\n{example}");
     }

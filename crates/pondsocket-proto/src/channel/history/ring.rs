@@ -274,12 +274,12 @@ impl Ring {
         self.first += 1;
     }
 
-    /// Returns `true` if the first message stays although the limits are exceeded by another one of so many bytes.
+    /// Returns `true` if the first message stays although the limits are exceeded by another one of `bytes`.
     fn stays(&self, bytes: usize) -> bool {
         self.queued.keep(self.first) || self.held.keep(self.first) && self.fits(bytes, 2)
     }
 
-    /// Returns `true` if a message of so many bytes fits into so many times the limits.
+    /// Returns `true` if a message of `bytes` fits into the limits, multiplied by `times`.
     fn fits(&self, bytes: usize, times: usize) -> bool {
         let HistoryRules { messages, bytes: most, .. } = *self.rules;
         self.entries.len() < messages.saturating_mul(times)

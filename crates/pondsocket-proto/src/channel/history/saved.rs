@@ -60,7 +60,7 @@ impl Ring {
         }
     }
 
-    /// The history that was saved so many milliseconds ago, as of now, under these rules: what they do not allow is removed.
+    /// The history that was saved `ago` milliseconds ago, as of `now`, under these rules: what they do not allow is removed.
     /// `policy` is the policy of a message with this text. `None` if the history cannot go on: its offsets are used up, or
     /// its messages carry their positions under another key, so that clients would not know the positions.
     pub fn restore(

@@ -138,7 +138,7 @@ impl<'a> HistoryWriter<'a> {
     }
 }
 
-/// Reads a whole file. Of the messages it keeps at most so many bytes: the channels behind them have their positions and no
+/// Reads a whole file. It keeps at most the bytes of messages that `limits` allow: the channels behind them have their positions and no
 /// messages, as if they had been emptied for others. Of the answers, too: the messages behind them are known without theirs.
 pub(crate) fn read(input: &mut dyn BufRead, limits: ReadLimits) -> Result<Saved, FileError> {
     let (mut hash, mut line, mut left) = (Sha256::new(), Vec::new(), limits);

@@ -107,7 +107,7 @@ pub(super) enum Step {
     Deliver { channel: u64, frames: usize, drop_policy: DropPolicy },
     /// An answer arrives.
     Send,
-    /// The client takes so many of a thousand bytes of what waits.
+    /// The client takes this part, in thousandths, of the bytes that wait.
     Take(usize),
 }
 

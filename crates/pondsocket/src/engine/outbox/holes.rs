@@ -274,11 +274,11 @@ mod tests {
         Other { channel: u64 },
         /// A frame of the server's own.
         Send,
-        /// The client takes so many of a thousand bytes of what waits.
+        /// The client takes this part, in thousandths, of the bytes that wait.
         Take(usize),
         /// The front hole is looked at.
         Look,
-        /// The front hole that was last looked at is filled with so many messages. It may have grown, or be filled, since.
+        /// The front hole that was last looked at is filled with this number of messages. It may have grown, or be filled, since.
         Fill(usize),
     }
 

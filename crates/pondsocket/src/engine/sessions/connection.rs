@@ -309,7 +309,7 @@ impl ConnectionSession {
 
 impl Drop for ConnectionSession {
     fn drop(&mut self) {
-        // The connection has not come about: the client has gone during the upgrade, and will come again.
+        // The connection was never established: the client has gone during the upgrade, and will come again.
         if !*self.has_left.get_mut()
             && let Some(ticket) = self.ticket.lock().take()
         {

@@ -378,7 +378,7 @@ impl Sessions {
         }
     }
 
-    /// The ticket of a connection that has not come about.
+    /// The ticket of a connection that was never established.
     fn put_back(&self, key: SessionKey, ticket: Ticket) {
         let mut table = self.table.lock();
         let is_vacant = match table.by_key.get(&key) {
