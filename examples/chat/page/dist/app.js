@@ -1378,8 +1378,8 @@ var Resume = class {
   #stamp;
   #onGap;
   /**
-   * `onGap` is called before the first message behind a gap, with the reason: `trimmed`, `expired`, `epoch`, `ahead` or
-   * `too_many`. `stamp` is the key that the server puts the position under.
+   * `onGap` is called before the first message behind a gap, with the reason: `trimmed`, `expired`, `epoch`, `ahead`,
+   * `too_many` or `unproven`. `stamp` is the key that the server puts the position under.
    */
   constructor(params = {}, { stamp = "_pos", onGap = () => {
   } } = {}) {
