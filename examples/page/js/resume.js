@@ -5,6 +5,9 @@
 //     const room = client.createChannel('/chat/1', resume.params);
 //     room.onMessage(resume.messages((event, payload) => show(event, payload)));
 
+/** No position, which the server answers with a gap: something is missing, and nothing of what follows has arrived yet. */
+const UNKNOWN = 'unknown';
+
 export class Resume {
     #stamp; #onGap;
 
@@ -38,9 +41,9 @@ export class Resume {
     }
 
     #acknowledged ({ position, gap, missed, replayed }) {
-        if (gap) this.params.$resume = '';
-        // Otherwise the messages that follow bring their own positions: should they not arrive, they are still missed.
+        // The messages that follow bring their own positions: should they not arrive, they are still missed.
         if (!missed && !replayed) this.params.$resume = position;
+        else if (gap) this.params.$resume = UNKNOWN;
         if (gap) this.#onGap(gap);
     }
 }

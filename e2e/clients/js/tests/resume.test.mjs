@@ -78,6 +78,23 @@ test('a gap of a page that read too slowly: it is told, and goes on behind the g
     assert.equal(resume.params.$resume, '7kq2fw.42');
 });
 
+test('a gap whose replay does not arrive: the next join is told of a gap again', () => {
+    const log = [];
+    const resume = new Resume({ name: 'ada' }, { onGap: (reason) => log.push(`gap ${reason}`) });
+    const receive = resume.messages((event, payload) => { if (event === 'message') log.push(payload.n); });
+    receive('message', { n: 4, _pos: '7kq2fw.4' });
+    receive('ACKNOWLEDGE', { position: '9ab1cd.15', recovered: false, gap: 'epoch', replayed: 2 });
+    assert.doesNotMatch(resume.params.$resume, /^$|\./, 'neither a position nor that of a newcomer');
+    // The connection is cut here, and 50 messages are sent before the next one.
+    receive('ACKNOWLEDGE', { position: '9ab1cd.65', recovered: false, gap: 'epoch', replayed: 2 });
+    receive('message', { n: 64, _pos: '9ab1cd.64' });
+    assert.equal(resume.params.$resume, '9ab1cd.64');
+    // A server that has lost the last messages gives their positions again.
+    receive('ACKNOWLEDGE', { position: '9ab1cd.9', recovered: false, gap: 'ahead', replayed: 1 });
+    receive('message', { n: 9, _pos: '9ab1cd.9' });
+    assert.deepEqual(log, [4, 'gap epoch', 'gap epoch', 64, 'gap ahead', 9]);
+});
+
 test('resume: through dozens of cuts six clients receive every message, once and in one order', async (t) => {
     const [room, last] = [historyRoom(), 1200];
     const sender = await Peer.joined(t, 'sender', room);
@@ -134,6 +151,19 @@ test('resume: a client that missed exactly what is kept gets all of it, and its 
     assert.deepEqual(one.log, numbers(0, 5 + KEPT));
     const { recovery, missed } = one.peer.received('history').at(-1);
     assert.deepEqual([recovery, missed], ['resumed', KEPT]);
+});
+
+test('resume: a client that does not know what it has received is told that something is missing', async (t) => {
+    const room = historyRoom();
+    const sender = await Peer.joined(t, 'sender', room);
+    const one = await Resuming.joined(t, 'one', room, { params: { last: 2 } });
+    await say(sender, 0, 5);
+    await one.receives(4);
+    // As behind a gap whose replay was cut off.
+    one.resume.params.$resume = 'unknown';
+    await one.awayDuring(() => say(sender, 5, 10));
+    await one.receives(9);
+    assert.deepEqual(one.log, [...numbers(0, 5), 'gap epoch', 8, 9]);
 });
 
 test('resume: a newcomer gets the last messages only if it asks for them', async (t) => {

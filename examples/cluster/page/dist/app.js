@@ -1418,6 +1418,7 @@ async function ask(path, how) {
 var import_pondsocket_client = __toESM(require_pondsocket_client());
 
 // page/js/resume.js
+var UNKNOWN = "unknown";
 var Resume = class {
   #stamp;
   #onGap;
@@ -1448,8 +1449,8 @@ var Resume = class {
     };
   }
   #acknowledged({ position, gap, missed, replayed }) {
-    if (gap) this.params.$resume = "";
     if (!missed && !replayed) this.params.$resume = position;
+    else if (gap) this.params.$resume = UNKNOWN;
     if (gap) this.#onGap(gap);
   }
 };
