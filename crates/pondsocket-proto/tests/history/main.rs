@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use world::{FILTERED, HistoryWorld, USERS, at, channel, rules, user};
 
+mod removals;
 mod shared;
 mod world;
 

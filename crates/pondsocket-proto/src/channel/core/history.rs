@@ -19,10 +19,20 @@ impl<R> Channel<R> {
         Channel { history: Some(Box::new(ring)), ..self }
     }
 
-    /// Notes that a user of another node was evicted: it does not resume from an earlier position, if it joins here.
+    /// Notes that a user of another node was evicted: it does not resume from an earlier position, if it joins here. A user that is
+    /// connected here has joined since, or is about to be evicted here as well.
     pub fn note_evicted(&mut self, user: &UserId) {
+        let is_here = self.local.member(user.as_str()).is_some_and(|member| member.seats != Seats::None);
+        if !is_here {
+            self.note_removed(user);
+        }
+    }
+
+    /// Notes that a user was removed from the channel.
+    pub(super) fn note_removed(&mut self, user: &UserId) {
+        let joined_elsewhere = self.remote.get(user.as_str()).map_or(0, |shown| shown.joined);
         if let Some(ring) = &mut self.history {
-            ring.note_removed(user);
+            ring.note_removed(user, joined_elsewhere);
         }
     }
 

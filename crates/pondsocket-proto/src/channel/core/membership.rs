@@ -145,6 +145,9 @@ impl<R> Channel<R> {
             self.queue.reach(self.history().map_or(position, Ring::position));
         }
         let owed_from = replay.owed_from();
+        if let (Some(from), Some(ring)) = (owed_from, &mut self.history) {
+            ring.note_accepted(user, from);
+        }
         let JoinReplay { position, recovery, replayed, .. } = replay;
         let sent_before = resume.zip(position).map_or(0, |(request, here)| request.sent_before(here));
         Accepted { slot, membership, first: !known, returned, broadcasts, recovery, replayed, owed_from, sent_before }
@@ -317,9 +320,7 @@ impl<R> Channel<R> {
         // As in `leave`: read before the member is removed.
         let last: Vec<_> = seats.as_slice().iter().map(|slot| self.last_listener(*slot)).collect();
         let departure = self.local.remove(user).ok_or(NotMember)?;
-        if let Some(ring) = &mut self.history {
-            ring.note_removed(user);
-        }
+        self.note_removed(user);
         for (slot, last) in seats.as_slice().iter().zip(last) {
             self.queue.push(Op::Leave { slot: *slot, last });
         }

@@ -202,6 +202,9 @@ impl<R> Channel<R> {
         for stored in messages {
             self.apply_stored(stored, is_first, policy);
         }
+        if let Some(ring) = self.history.as_mut().filter(|_| stage != SharedStage::Loaded) {
+            ring.carry_removals(last.epoch);
+        }
         let misplaced = self.shared.as_mut().map_or(Vec::new(), |shared| shared.read_up_to(top, last.epoch));
         misplaced.into_iter().for_each(|number| self.refuse(number));
         self.advance();

@@ -1,6 +1,12 @@
-use std::collections::{BTreeMap, VecDeque};
+mod marks;
+mod removed;
+
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+
+use marks::Marks;
+pub(super) use removed::RemovedUsers;
 
 use super::GapReason;
 use crate::channel::{DeliveryPolicy, Slot};
@@ -55,40 +61,12 @@ pub struct Ring {
     pub(super) removed_for: GapReason,
     held: Marks,
     queued: Marks,
-    /// The users that were removed from the channel, each with the position as of then, the earliest first.
-    pub(super) removed: Vec<(UserId, u64)>,
+    pub(super) removed: RemovedUsers,
 }
 
 /// The part of the memory of texts that a full history has free: its messages are not all of the same size, and it grows by as much
 /// when they get larger.
 const SLACK: usize = 64;
-
-/// The most removed users that a history remembers. Over it the messages ahead of the earliest removal are forgotten with it.
-const MOST_REMOVED: usize = 256;
-
-/// Offsets behind which messages stay, each with the number of its users.
-#[derive(Debug, Default)]
-struct Marks(BTreeMap<u64, u32>);
-
-impl Marks {
-    fn add(&mut self, offset: u64) {
-        *self.0.entry(offset).or_default() += 1;
-    }
-
-    fn remove(&mut self, offset: u64) {
-        if let Some(users) = self.0.get_mut(&offset) {
-            *users -= 1;
-            if *users == 0 {
-                self.0.remove(&offset);
-            }
-        }
-    }
-
-    /// Returns `true` if the message at an offset stays.
-    fn keep(&self, offset: u64) -> bool {
-        self.0.first_key_value().is_some_and(|(first, _)| *first < offset)
-    }
-}
 
 /// A message that is kept.
 #[derive(Debug)]
@@ -128,7 +106,7 @@ impl Ring {
             removed_for: GapReason::Trimmed,
             held: Marks::default(),
             queued: Marks::default(),
-            removed: Vec::new(),
+            removed: RemovedUsers::default(),
         }
     }
 
@@ -150,23 +128,39 @@ impl Ring {
         self.first + self.entries.len() as u64 - 1
     }
 
-    /// Notes that a user was removed from the channel: it does not resume from an earlier position.
-    pub(in crate::channel) fn note_removed(&mut self, user: &UserId) {
-        let (first, top) = (self.first, self.top());
-        // Nobody resumes from a position ahead of the first message.
-        self.removed.retain(|(removed, at)| removed != user && *at + 1 >= first);
-        self.removed.push((user.clone(), top));
-        if self.removed.len() > MOST_REMOVED {
-            let (_, at) = self.removed.remove(0);
-            while self.first <= at + 1 && !self.entries.is_empty() && !self.queued.keep(self.first) {
+    /// Notes that a user was removed from the channel: it does not resume from an earlier position. `joined_elsewhere` is the time of
+    /// its latest join on other nodes.
+    pub(in crate::channel) fn note_removed(&mut self, user: &UserId, joined_elsewhere: u64) {
+        self.removed.note(user, self.position(), self.first, joined_elsewhere);
+        while let Some(Position { epoch, offset }) = self.removed.take_excess(self.epoch) {
+            while epoch == self.epoch
+                && self.first <= offset + 1
+                && !self.entries.is_empty()
+                && !self.queued.keep(self.first)
+            {
                 self.remove_first(GapReason::Trimmed);
             }
         }
     }
 
-    /// Returns `true` if a user was removed from the channel since this position.
-    pub(in crate::channel) fn has_removed(&self, user: &UserId, Position { epoch, offset }: Position) -> bool {
-        epoch == self.epoch && self.removed.iter().any(|(removed, at)| removed == user && offset <= *at)
+    /// Notes that a user has joined, and gets everything behind a position: after a removal it may resume from there on.
+    pub(in crate::channel) fn note_accepted(&mut self, user: &UserId, from: Position) {
+        self.removed.note_accepted(user, from);
+    }
+
+    /// Notes the time of the latest join of a user on other nodes: if that is behind its removal, it may resume.
+    pub(in crate::channel) fn note_elsewhere(&mut self, user: &UserId, joined: u64) {
+        self.removed.note_elsewhere(user, joined);
+    }
+
+    /// Removals of the epoch `own`, which this node had for itself, count up to the last message of this one.
+    pub(in crate::channel) fn carry_removals(&mut self, own: Epoch) {
+        self.removed.carry(own, self.position());
+    }
+
+    /// Returns `true` if a user was removed from the channel since this position, and was not accepted again.
+    pub(in crate::channel) fn has_removed(&self, user: &UserId, position: Position) -> bool {
+        self.removed.has(user, position)
     }
 
     /// The number of messages that are kept.
@@ -186,7 +180,7 @@ impl Ring {
 
     /// Returns `true` if messages are kept, or a join handler holds a position, or the last member has left a short time ago.
     pub fn is_needed(&self) -> bool {
-        !self.entries.is_empty() || !self.held.0.is_empty() || self.now < self.lingers_until
+        !self.entries.is_empty() || !self.held.is_empty() || self.now < self.lingers_until
     }
 
     /// The last member has left: it may resume for as long as a message is kept.
@@ -220,8 +214,8 @@ impl Ring {
 
     /// Begins anew behind a position, without messages. Replays that wait have copied their messages.
     pub(in crate::channel) fn restart(&mut self, position: Position) {
-        self.queued.0.clear();
-        self.held.0.clear();
+        self.queued.clear();
+        self.held.clear();
         while !self.entries.is_empty() {
             self.remove_first(GapReason::Trimmed);
         }
