@@ -16,6 +16,7 @@ use world::{FILTERED, HistoryWorld, USERS, at, channel, rules, user};
 
 mod removals;
 mod shared;
+mod waiting;
 mod world;
 
 #[derive(Clone, Debug)]

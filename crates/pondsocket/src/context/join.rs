@@ -168,7 +168,8 @@ impl JoinContext {
     /// resume. Messages that are sent while the handler runs are replayed as well, or arrive live.
     ///
     /// An answer of [`Recovery::Resumed`] stays true until the join is decided, unless more than twice the limits of the
-    /// history is sent meanwhile. The acknowledgement has the final outcome.
+    /// history is sent meanwhile, or all histories are over `history_bytes` although the others have been emptied. The
+    /// acknowledgement has the final outcome.
     pub fn recovery(&self) -> Recovery {
         self.history.as_ref().map_or(Recovery::New, |history| history.recovery())
     }

@@ -201,11 +201,13 @@ impl Ring {
         self.release_memory();
     }
 
-    /// Removes all messages but those of replays that wait, to save memory. Returns the number of them.
-    pub fn clear(&mut self) -> usize {
+    /// Removes all messages but those of replays that wait, to save memory, and, unless `even_held`, those that are held. Returns
+    /// the number of them.
+    pub fn clear(&mut self, even_held: bool) -> usize {
         self.lingers_until = 0;
         let before = self.entries.len();
-        while !self.entries.is_empty() && !self.queued.keep(self.first) {
+        let stays = |ring: &Ring| ring.queued.keep(ring.first) || !even_held && ring.held.keep(ring.first);
+        while !self.entries.is_empty() && !stays(self) {
             self.remove_first(GapReason::Trimmed);
         }
         self.release_memory();
@@ -260,7 +262,8 @@ impl Ring {
         self.entries.push_back(KeptMessage { start, length, policy, at, excluded: excluded.map(Box::new) });
     }
 
-    /// Gives the next position to a message that is not kept.
+    /// Gives the next position to a message that is not kept, and removes those ahead of it. Replays that wait have copied their
+    /// messages.
     pub(in crate::channel) fn skip(&mut self) {
         while !self.entries.is_empty() {
             self.remove_first(GapReason::Trimmed);
@@ -485,7 +488,7 @@ mod tests {
                         model.retain(|(_, _, sent)| sent + 1000 > now);
                     }
                     RingStep::Clear => {
-                        prop_assert_eq!(ring.clear(), model.len());
+                        prop_assert_eq!(ring.clear(false), model.len());
                         model.clear();
                     }
                 }
@@ -548,7 +551,7 @@ mod tests {
         }
         ring.advance(5000);
         ring.unqueue(0);
-        assert_eq!((ring.clear(), kept(&ring, 0).len()), (0, 10));
+        assert_eq!((ring.clear(true), kept(&ring, 0).len()), (0, 10));
         ring.unqueue(0);
         ring.advance(5000);
         assert!(ring.is_empty());
