@@ -37,8 +37,9 @@ export class Resume {
         };
     }
 
-    #acknowledged ({ position, gap, missed, replayed }) {
-        if (gap) this.params.$resume = '';
+    #acknowledged ({ position, recovered, gap, missed, replayed }) {
+        // What follows does not continue what was received before: nothing of it is a repeat.
+        if (!recovered) this.params.$resume = '';
         // Otherwise the messages that follow bring their own positions: should they not arrive, they are still missed.
         if (!missed && !replayed) this.params.$resume = position;
         if (gap) this.#onGap(gap);

@@ -1403,8 +1403,8 @@ var Resume = class {
       handle(event, payload);
     };
   }
-  #acknowledged({ position, gap, missed, replayed }) {
-    if (gap) this.params.$resume = "";
+  #acknowledged({ position, recovered, gap, missed, replayed }) {
+    if (!recovered) this.params.$resume = "";
     if (!missed && !replayed) this.params.$resume = position;
     if (gap) this.#onGap(gap);
   }
