@@ -118,14 +118,12 @@ impl<R> Channel<R> {
     /// seated. A connection that sent a message and is no longer in the channel counts as the one that the user resumes with: it
     /// does not get its own messages back.
     fn is_missed(&self, user: &UserId, over: Option<Slot>, excluded: Option<&Exclusion>) -> bool {
-        match excluded {
-            None => true,
-            Some(Exclusion::User(other)) => other != user,
-            // One that joins behind a barrier may have sent what its replay ends with.
-            Some(Exclusion::Connection(other, slot, connection)) => {
-                other != user || over != Some(*slot) && self.local.is_seated(*slot, *connection)
-            }
-        }
+        excluded.is_none_or(|excluded| {
+            !excluded.leaves_out(user, |slot, connection| {
+                // One that joins behind a barrier may have sent what its replay ends with.
+                over == Some(slot) || !self.local.is_seated(slot, connection)
+            })
+        })
     }
 
     /// The outcome for a user that asks to resume, as of now.
@@ -272,14 +270,10 @@ impl<R> Channel<R> {
         let after = ring.resume(Position { offset: from.offset.saturating_sub(1), ..from })?;
         ring.touch();
         // Not `is_missed`, which is for a user that has been away: this connection was there when they were sent.
-        let is_own = |excluded: Option<&Exclusion>| match excluded {
-            None => false,
-            Some(Exclusion::User(other)) => other == user,
-            Some(Exclusion::Connection(_, _, other)) => *other == connection,
-        };
+        let is_own = |excluded: &Exclusion| excluded.leaves_out(user, |_, sender| sender == connection);
         let (mut caught_up, mut bytes) = (CatchUp { up_to: last, listener, ..CatchUp::default() }, 0);
         for (offset, entry) in ring.after(after).take_while(|(offset, _)| *offset <= last) {
-            if is_own(entry.excluded.as_deref()) {
+            if entry.excluded.as_deref().is_some_and(is_own) {
                 continue;
             }
             let is_full = caught_up.messages.len() >= limits.messages || bytes + entry.length() > limits.bytes;

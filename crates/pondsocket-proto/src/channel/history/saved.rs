@@ -101,16 +101,7 @@ mod tests {
     use crate::position::Epoch;
 
     fn rules(messages: usize, ttl: u64, stamp: Option<&str>) -> Arc<HistoryRules> {
-        let stamp = stamp.map(Into::into);
-        Arc::new(HistoryRules {
-            messages,
-            bytes: 100,
-            ttl,
-            replay_messages: 100,
-            replay_bytes: 100,
-            stamp,
-            replies_overtake: false,
-        })
+        Arc::new(HistoryRules { ttl, stamp: stamp.map(Into::into), ..HistoryRules::of(messages, 100) })
     }
 
     fn restore(rules: Arc<HistoryRules>, saved: SavedRing, now: u64, ago: u64) -> Option<Ring> {
