@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use pondsocket_proto::channel::{
-    Assigns, DeliveryPolicy, GapReason, LocalTarget, Recovery, RemoteChange, RemoteMember, Ring, Step, StoredMessages,
+    Assigns, DeliveryPolicy, GapReason, LocalTarget, Recovery, RemoteChange, RemoteMember, Ring, Step, StoredMessage,
+    StoredMessages,
 };
+use pondsocket_proto::model::{Target, UserMessageRef};
 use pondsocket_proto::position::{Epoch, Position};
 use pondsocket_proto::wire::Resume;
 
@@ -149,6 +151,28 @@ fn an_eviction_still_counts_when_a_node_returns_to_the_history_of_the_store() {
     world.channel.reattach();
     load(&mut world, at(500));
     assert_eq!(recovery(&world, at(500)), Recovery::New);
+}
+
+#[test]
+fn a_user_that_was_accepted_again_resumes_within_what_it_gets_anew_when_a_node_returns_to_the_store() {
+    let mut world = shared();
+    load(&mut world, at(500));
+    world.join(0, None, Vec::new());
+    evict(&mut world, 0);
+    world.join(0, None, Vec::new());
+    world.channel.detach(Epoch::new(7));
+    world.channel.reattach();
+    let all = Target::All;
+    let message = UserMessageRef { from: "x", event: "n", payload: "{}", request_id: "q", to: &all, position: None };
+    let stored = |offset| StoredMessage { offset, age: 0, own: None, message: Some(message) };
+    let messages = (498..=500).map(stored).collect();
+    let stored = StoredMessages { position: Some(at(500)), messages, fresh: Epoch::new(99) };
+    world.channel.load(stored, &|_| DeliveryPolicy::BROADCAST);
+    world.deliver();
+    assert_eq!(world.positions(0), [at(498), at(499), at(500)]);
+    world.leave(0);
+    // It was lost with the last two of them on their way.
+    assert_eq!(recovery(&world, at(498)), resumed(2));
 }
 
 #[test]

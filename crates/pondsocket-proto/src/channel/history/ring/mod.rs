@@ -193,6 +193,7 @@ impl Ring {
     pub(in crate::channel) fn restart(&mut self, position: Position) {
         self.queued.clear();
         self.held.clear();
+        self.removed.forget_accepted();
         while !self.entries.is_empty() {
             self.remove_first(GapReason::Trimmed);
         }

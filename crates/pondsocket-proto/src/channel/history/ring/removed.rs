@@ -63,6 +63,11 @@ impl RemovedUsers {
         self.0.retain(|removed| removed.user != *user || joined <= removed.joined_elsewhere);
     }
 
+    /// The history begins anew. Members are told from where they go on, and that may be a position from before their join.
+    pub(super) fn forget_accepted(&mut self) {
+        self.0.retain(|removed| !removed.is_back);
+    }
+
     /// The history that the nodes share was read up to a position. Removals that this node has noted in an epoch of its own count
     /// there: these users have not received anything since.
     pub(super) fn carry(&mut self, own: Epoch, last: Position) {
