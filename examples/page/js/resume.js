@@ -40,10 +40,11 @@ export class Resume {
         };
     }
 
-    #acknowledged ({ position, gap, missed, replayed }) {
+    #acknowledged ({ position, recovered, gap, missed, replayed }) {
         // The messages that follow bring their own positions: should they not arrive, they are still missed.
         if (!missed && !replayed) this.params.$resume = position;
-        else if (gap) this.params.$resume = UNKNOWN;
+        // They do not continue what was received before: nothing of them is a repeat.
+        else if (!recovered) this.params.$resume = gap ? UNKNOWN : '';
         if (gap) this.#onGap(gap);
     }
 }

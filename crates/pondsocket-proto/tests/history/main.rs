@@ -14,7 +14,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 use world::{FILTERED, HistoryWorld, USERS, at, channel, rules, user};
 
+mod removals;
+mod replay_from;
 mod shared;
+mod waiting;
 mod world;
 
 #[derive(Clone, Debug)]
@@ -257,21 +260,6 @@ fn the_acknowledgement_has_the_outcome_and_the_number_of_messages_behind_it() {
         world.leave(0);
         world.deliver();
     }
-}
-
-#[test]
-fn a_replay_from_a_position_gets_what_was_sent_since() {
-    let mut world = HistoryWorld::with_rules(rules());
-    for _ in 0..3 {
-        world.send(&LocalTarget::All, DeliveryPolicy::BROADCAST);
-    }
-    world.join(0, Some(Resume::From(at(0))), vec![Step::ReplayFrom(Some(at(2)))]);
-    world.join(1, None, vec![Step::ReplayFrom(None)]);
-    world.join(2, None, vec![Step::ReplayFrom(Some(Position { epoch: Epoch::new(9), offset: 2 }))]);
-    world.deliver();
-    assert_eq!(ids(&world, 0), ["join", "000001.3"]);
-    let all = ["join", "000001.1", "000001.2", "000001.3"];
-    assert_eq!((ids(&world, 1), ids(&world, 2)), (all.to_vec(), all.to_vec()));
 }
 
 #[test]

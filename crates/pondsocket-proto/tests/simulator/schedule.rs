@@ -119,6 +119,8 @@ pub(crate) struct HistoryPlan {
     pub(crate) ttl: u64,
     /// The number of answers of the store in a thousand that are lost.
     pub(crate) unanswered: u64,
+    /// The number of actions in a thousand that are evictions.
+    pub(crate) evictions: u64,
 }
 
 impl Plan {
@@ -192,6 +194,7 @@ impl HistoryPlan {
             kept: [10, 40, 1000][rng.index(3)],
             ttl: [20_000, 120_000][rng.index(2)],
             unanswered: if !well && rng.coin() { rng.range((1, 60)) } else { 0 },
+            evictions: [0, 0, 30, 100][rng.index(4)],
         })
     }
 }

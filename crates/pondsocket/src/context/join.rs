@@ -168,7 +168,8 @@ impl JoinContext {
     /// resume. Messages that are sent while the handler runs are replayed as well, or arrive live.
     ///
     /// An answer of [`Recovery::Resumed`] stays true until the join is decided, unless more than twice the limits of the
-    /// history is sent meanwhile. The acknowledgement has the final outcome.
+    /// history is sent meanwhile, or all histories are over `history_bytes` although the others have been emptied. The
+    /// acknowledgement has the final outcome.
     pub fn recovery(&self) -> Recovery {
         self.history.as_ref().map_or(Recovery::New, |history| history.recovery())
     }
@@ -308,8 +309,15 @@ impl Joined {
     }
 
     /// Replays the messages that were sent since a position, which [`JoinContext::position`] has returned; without one, all
-    /// that are kept. It takes the place of what a client that resumes would get. Only the first replay of a chain has an
-    /// effect.
+    /// that are kept. For a handler that sends a snapshot: the snapshot and these messages take the place of the client's state, and
+    /// of what a client that resumes would get. Such a client is told that it begins anew (`"recovered":false`), and not that it has
+    /// missed something. Only the first replay of a chain has an effect.
+    ///
+    /// However many messages that are, all are replayed: [`History::replay_at_most`](crate::History::replay_at_most) does not limit it. A
+    /// position from the beginning of the handler stays within reach until more than twice the limits of the history is sent
+    /// meanwhile. If a position is not kept any more, as one of a stored snapshot may not be, all that is kept is replayed, and the
+    /// messages between are missing: the acknowledgement of a client that has sent `$resume` has a `gap` then, and
+    /// [`Metrics::channel_resumed`](crate::Metrics::channel_resumed) gets it for every client. No other client is told.
     ///
     /// ```
     /// # use pondsocket::{Error, JoinContext, Joined, Result};

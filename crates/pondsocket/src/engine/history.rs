@@ -64,8 +64,8 @@ pub(crate) trait ChannelHistory: Send + Sync + std::fmt::Debug {
     fn release(&self, held: Position);
     /// The time of its last use, in milliseconds.
     fn used_at(&self) -> u64;
-    /// Removes its messages.
-    fn clear(&self);
+    /// Removes its messages, those that are held only if `even_held`.
+    fn clear(&self, even_held: bool);
 }
 
 /// A place in the history of a channel behind which messages stay until this is dropped, within twice the limits.
@@ -205,7 +205,10 @@ impl Histories {
         }
         let mut histories: Vec<_> = self.hubs().iter().flat_map(|hub| hub.histories()).collect();
         histories.sort_by_cached_key(|history| history.used_at());
-        histories.iter().take_while(|_| self.is_exceeded()).for_each(|history| history.clear());
+        // First what no join handler has been told that its client gets.
+        for even_held in [false, true] {
+            histories.iter().take_while(|_| self.is_exceeded()).for_each(|history| history.clear(even_held));
+        }
     }
 }
 

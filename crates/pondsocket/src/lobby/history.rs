@@ -75,7 +75,8 @@ impl History {
     }
 
     /// The most messages, and the most bytes of them, that one join replays. A client that missed more has a gap
-    /// ([`GapReason::TooMany`](crate::GapReason)). Default 1000 messages and 1 MiB.
+    /// ([`GapReason::TooMany`](crate::GapReason)). What follows a snapshot ([`Joined::replay_from`](crate::Joined::replay_from)) is not
+    /// limited by this. Default 1000 messages and 1 MiB.
     #[must_use]
     pub fn replay_at_most(mut self, messages: usize, bytes: usize) -> History {
         (self.rules.replay_messages, self.rules.replay_bytes) = (messages, bytes);

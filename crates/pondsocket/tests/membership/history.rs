@@ -302,6 +302,35 @@ async fn a_snapshot_and_what_follows_it_have_no_hole_and_no_repetition() {
 }
 
 #[tokio::test]
+async fn a_client_that_gets_a_snapshot_is_told_that_it_begins_anew_or_that_messages_are_missing() {
+    let chat = chat(History::new());
+    let lobby = chat.endpoint.create_channel("/doc/:id", async |ctx: JoinContext| {
+        let behind: u64 = ctx.payload::<Value>()?["behind"].as_u64().expect("a number");
+        let position = ctx.position().map(|last| Position { offset: last.offset - behind, ..last });
+        Ok::<_, Error>(ctx.accept().reply("snapshot", &json!({})).replay_from(position))
+    });
+    lobby.history(History::new().messages(4));
+    let (_server, address) = serve(&chat.pond).await;
+    let channel = chat.endpoint.channel("/doc/a").expect("a name");
+    (1..10).for_each(|n| drop(channel.broadcast("said", &json!({ "n": n })).expect("room")));
+    let here = channel.position().expect("a position");
+    for (behind, answer, follow) in [
+        (0, json!({ "position": here, "recovered": false }), vec![]),
+        (2, json!({ "position": here, "recovered": false, "replayed": 2 }), vec![8, 9]),
+        (6, json!({ "position": here, "recovered": false, "gap": "trimmed", "replayed": 4 }), vec![6, 7, 8, 9]),
+    ] {
+        let mut ada = Peer::connect(address, "/").await;
+        let resume = Position { offset: 8, ..here };
+        assert_eq!(join(&mut ada, "/doc/a", json!({ "$resume": resume, "behind": behind })).await, answer);
+        // The chain replies first.
+        assert_eq!(ada.next().await["event"], json!("snapshot"));
+        assert_eq!(numbers(&mut ada, follow.len()).await, follow);
+    }
+    let resumed = chat.recorder.of("channel_resumed");
+    assert_eq!(resumed.len(), 3, "{resumed:?}");
+}
+
+#[tokio::test]
 async fn only_broadcasts_are_kept_and_own_messages_do_not_come_back() {
     let chat = chat(History::new().without(["typing"]));
     let (_server, address) = serve(&chat.pond).await;

@@ -416,6 +416,38 @@ async fn a_user_that_was_evicted_meanwhile_is_a_new_one() {
 }
 
 #[tokio::test]
+async fn an_evicted_user_that_was_admitted_again_loses_nothing_from_then_on() {
+    let chat = chat();
+    let (_server, address) = serve(&chat.pond).await;
+    let mut client = bob(address).await;
+    chat.say(1..6);
+    assert_eq!(client.numbers(5).await, [1, 2, 3, 4, 5]);
+    let channel = chat.endpoint.channel("/chat/a").expect("a name");
+    channel.evict("bob", "no more").await.expect("a member");
+    client.until("EVICTED").await;
+    client.reset();
+    eventually("the loss is noticed", || chat.connections() == 0).await;
+    let mut client = bob(address).await;
+    assert_eq!(chat.recovery(), Recovery::New);
+    round_trip(&mut client).await;
+    let position = channel.position().expect("a position").to_string();
+    client.reset();
+    chat.is_empty().await;
+    chat.say(6..9);
+    // By its session, twice, because it may be cut off before it has received anything; and by its position.
+    for may_repeat in [0, 3] {
+        let client = bob(address).await;
+        assert_eq!(chat.recovery(), resumed(3, may_repeat));
+        client.reset();
+        chat.is_empty().await;
+    }
+    let mut knowing = Peer::connect(address, "/?user=bob").await;
+    knowing.join("/chat/a", json!({ "$resume": position })).await;
+    assert_eq!(chat.recovery(), resumed(3, 0));
+    assert_eq!(knowing.numbers(3).await, [6, 7, 8]);
+}
+
+#[tokio::test]
 async fn a_client_that_brings_its_position_needs_no_session() {
     let chat = chat_with(Options::default().proof_interval(Duration::from_secs(3600)));
     let (_server, address) = serve(&chat.pond).await;

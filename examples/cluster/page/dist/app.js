@@ -1448,9 +1448,9 @@ var Resume = class {
       handle(event, payload);
     };
   }
-  #acknowledged({ position, gap, missed, replayed }) {
+  #acknowledged({ position, recovered, gap, missed, replayed }) {
     if (!missed && !replayed) this.params.$resume = position;
-    else if (gap) this.params.$resume = UNKNOWN;
+    else if (!recovered) this.params.$resume = gap ? UNKNOWN : "";
     if (gap) this.#onGap(gap);
   }
 };

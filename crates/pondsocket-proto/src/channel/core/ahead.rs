@@ -214,15 +214,7 @@ mod tests {
         }
 
         fn with_replies(replies_overtake: bool) -> Shared {
-            let rules = HistoryRules {
-                messages: 9,
-                bytes: 1 << 20,
-                ttl: 1000,
-                replay_messages: 9,
-                replay_bytes: 1 << 20,
-                stamp: None,
-                replies_overtake,
-            };
+            let rules = HistoryRules { replies_overtake, ..HistoryRules::of(9, 1 << 20) };
             let channel = channel(ChannelLimits::default()).replicated();
             let channel = channel.with_shared_history(Ring::new(Arc::new(rules), Epoch::new(1)));
             let mut shared = Shared { channel, recipients: Recipients::default() };

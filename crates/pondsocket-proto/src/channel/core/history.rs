@@ -19,10 +19,20 @@ impl<R> Channel<R> {
         Channel { history: Some(Box::new(ring)), ..self }
     }
 
-    /// Notes that a user of another node was evicted: it does not resume from an earlier position, if it joins here.
+    /// Notes that a user of another node was evicted: it does not resume from an earlier position, if it joins here. A user that is
+    /// connected here has joined since, or is about to be evicted here as well.
     pub fn note_evicted(&mut self, user: &UserId) {
+        let is_here = self.local.member(user.as_str()).is_some_and(|member| member.seats != Seats::None);
+        if !is_here {
+            self.note_removed(user);
+        }
+    }
+
+    /// Notes that a user was removed from the channel.
+    pub(super) fn note_removed(&mut self, user: &UserId) {
+        let joined_elsewhere = self.remote.get(user.as_str()).map_or(0, |shown| shown.joined);
         if let Some(ring) = &mut self.history {
-            ring.note_removed(user);
+            ring.note_removed(user, joined_elsewhere);
         }
     }
 
@@ -108,14 +118,12 @@ impl<R> Channel<R> {
     /// seated. A connection that sent a message and is no longer in the channel counts as the one that the user resumes with: it
     /// does not get its own messages back.
     fn is_missed(&self, user: &UserId, over: Option<Slot>, excluded: Option<&Exclusion>) -> bool {
-        match excluded {
-            None => true,
-            Some(Exclusion::User(other)) => other != user,
-            // One that joins behind a barrier may have sent what its replay ends with.
-            Some(Exclusion::Connection(other, slot, connection)) => {
-                other != user || over != Some(*slot) && self.local.is_seated(*slot, *connection)
-            }
-        }
+        excluded.is_none_or(|excluded| {
+            !excluded.leaves_out(user, |slot, connection| {
+                // One that joins behind a barrier may have sent what its replay ends with.
+                over == Some(slot) || !self.local.is_seated(slot, connection)
+            })
+        })
     }
 
     /// The outcome for a user that asks to resume, as of now.
@@ -262,14 +270,10 @@ impl<R> Channel<R> {
         let after = ring.resume(Position { offset: from.offset.saturating_sub(1), ..from })?;
         ring.touch();
         // Not `is_missed`, which is for a user that has been away: this connection was there when they were sent.
-        let is_own = |excluded: Option<&Exclusion>| match excluded {
-            None => false,
-            Some(Exclusion::User(other)) => other == user,
-            Some(Exclusion::Connection(_, _, other)) => *other == connection,
-        };
+        let is_own = |excluded: &Exclusion| excluded.leaves_out(user, |_, sender| sender == connection);
         let (mut caught_up, mut bytes) = (CatchUp { up_to: last, listener, ..CatchUp::default() }, 0);
         for (offset, entry) in ring.after(after).take_while(|(offset, _)| *offset <= last) {
-            if is_own(entry.excluded.as_deref()) {
+            if entry.excluded.as_deref().is_some_and(is_own) {
                 continue;
             }
             let is_full = caught_up.messages.len() >= limits.messages || bytes + entry.length() > limits.bytes;

@@ -31,7 +31,8 @@ pub enum Step {
     BroadcastFrom(String, Object),
     /// Replays the last messages that are kept, or what a client that resumes completely has missed.
     ReplayLast(usize),
-    /// Replays the messages behind a position; without one, all that are kept.
+    /// Replays the messages behind a position, which is that of a snapshot; without one, all that are kept. A client that has asked
+    /// to resume is told that it begins anew. If the position is not kept any more, all that is kept is replayed, and that is a gap.
     ReplayFrom(Option<Position>),
 }
 
@@ -75,7 +76,8 @@ pub struct Accepted {
     pub returned: bool,
     /// The events that the chain has broadcast, each with the number of members that it addresses.
     pub broadcasts: Vec<(String, usize)>,
-    /// The outcome of the client's request to resume.
+    /// The outcome of the client's request to resume. A gap also if it has not asked, and messages are missing behind the position of
+    /// [`Step::ReplayFrom`].
     pub recovery: Recovery,
     /// The number of messages that are replayed.
     pub replayed: usize,
@@ -145,6 +147,9 @@ impl<R> Channel<R> {
             self.queue.reach(self.history().map_or(position, Ring::position));
         }
         let owed_from = replay.owed_from();
+        if let (Some(from), Some(ring)) = (owed_from, &mut self.history) {
+            ring.note_accepted(user, from);
+        }
         let JoinReplay { position, recovery, replayed, .. } = replay;
         let sent_before = resume.zip(position).map_or(0, |(request, here)| request.sent_before(here));
         Accepted { slot, membership, first: !known, returned, broadcasts, recovery, replayed, owed_from, sent_before }
@@ -317,9 +322,7 @@ impl<R> Channel<R> {
         // As in `leave`: read before the member is removed.
         let last: Vec<_> = seats.as_slice().iter().map(|slot| self.last_listener(*slot)).collect();
         let departure = self.local.remove(user).ok_or(NotMember)?;
-        if let Some(ring) = &mut self.history {
-            ring.note_removed(user);
-        }
+        self.note_removed(user);
         for (slot, last) in seats.as_slice().iter().zip(last) {
             self.queue.push(Op::Leave { slot: *slot, last });
         }
@@ -409,10 +412,15 @@ impl JoinReplay {
         };
         let position = ring.position();
         let missed = missed.and_then(Result::ok).map(|missed| missed.offset);
-        let after = match chain.iter().find(|step| step.is_replay()) {
-            Some(Step::ReplayLast(messages)) => missed.or_else(|| Some(ring.before_last(*messages, position.offset))),
-            Some(Step::ReplayFrom(from)) => Some(from.and_then(|from| ring.resume(from).ok()).unwrap_or(0)),
-            _ => missed,
+        let (after, recovery) = match chain.iter().find(|step| step.is_replay()) {
+            Some(Step::ReplayLast(messages)) => {
+                (missed.or_else(|| Some(ring.before_last(*messages, position.offset))), recovery)
+            }
+            Some(Step::ReplayFrom(from)) => match from.map_or(Ok(0), |from| ring.resume(from)) {
+                Ok(after) => (Some(after), recovery.replaced()),
+                Err(reason) => (Some(0), Recovery::Gap(reason)),
+            },
+            _ => (missed, recovery),
         };
         let replayed = |after| channel.replayed(user, slot, &(after + 1..position.offset + 1)).count();
         let replayed = after.map_or(0, replayed);

@@ -26,6 +26,9 @@ impl<R> Channel<R> {
             let (user, before) = (user.clone(), self.presence(user.as_str()).cloned());
             let is_back =
                 matches!(&change, RemoteChange::Shown(_, shown) if self.local.is_back_elsewhere(&user, shown.joined));
+            if let (RemoteChange::Shown(_, shown), Some(ring)) = (&change, &mut self.history) {
+                ring.note_elsewhere(&user, shown.joined);
+            }
             self.remote.apply(change);
             if is_back && let Some(ghost) = self.local.remove(&user) {
                 self.outbound.note(|| Outbound::Moved(user.clone()));

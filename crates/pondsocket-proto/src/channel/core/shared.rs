@@ -202,6 +202,9 @@ impl<R> Channel<R> {
         for stored in messages {
             self.apply_stored(stored, is_first, policy);
         }
+        if let Some(ring) = self.history.as_mut().filter(|_| stage != SharedStage::Loaded) {
+            ring.carry_removals(last.epoch);
+        }
         let misplaced = self.shared.as_mut().map_or(Vec::new(), |shared| shared.read_up_to(top, last.epoch));
         misplaced.into_iter().for_each(|number| self.refuse(number));
         self.advance();
@@ -256,7 +259,10 @@ impl<R> Channel<R> {
         }
         let Some(message) = message else {
             // The positions of others must not change.
-            self.history.iter_mut().for_each(|ring| ring.skip());
+            if let Some(ring) = &mut self.history {
+                self.queue.copy_replays(ring);
+                ring.skip();
+            }
             return self.release_followers();
         };
         let mut other = OtherMessage::new(message, policy(message.event), age);
@@ -413,12 +419,15 @@ impl<R> Channel<R> {
 
     fn end_replay(&mut self, slot: Slot, user: &UserId, after: Position) {
         let Some(ring) = self.history.as_deref_mut() else { return };
-        if ring.resume(after).is_err() {
-            // The history has begun anew since the client was told its position.
+        let is_owed = ring.resume(after).is_ok();
+        if after.epoch == ring.position().epoch {
+            ring.unqueue(after.offset);
+        }
+        if !is_owed {
+            // The history has begun anew since the client was told its position, or a message could not be read.
             let gap = HistoryGap { missed: Position { offset: after.offset + 1, ..after }, next: ring.position() };
             return self.queue.push_gap(Seats::One(slot), gap);
         }
-        ring.unqueue(after.offset);
         let offsets = after.offset + 1..ring.next().offset;
         let position = ring.position();
         if !offsets.is_empty() {

@@ -10,6 +10,8 @@
 //!                Replays: the texts of all replays of one batch, each once
 //! ```
 
+#[cfg(test)]
+mod fixture;
 mod followers;
 mod proof;
 mod recovery;

@@ -152,6 +152,14 @@ impl Recovery {
     pub fn is_complete(&self) -> bool {
         matches!(self, Recovery::Resumed { .. })
     }
+
+    /// The outcome if something else takes the place of what the client missed.
+    pub(in crate::channel) fn replaced(self) -> Recovery {
+        match self {
+            Recovery::Resumed { .. } => Recovery::New,
+            Recovery::New | Recovery::Gap(_) => self,
+        }
+    }
 }
 
 impl GapReason {

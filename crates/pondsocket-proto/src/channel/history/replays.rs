@@ -64,16 +64,7 @@ mod tests {
 
     #[test]
     fn overlapping_ranges_share_their_texts() {
-        let rules = HistoryRules {
-            messages: 9,
-            bytes: 99,
-            ttl: 9,
-            replay_messages: 9,
-            replay_bytes: 99,
-            stamp: None,
-            replies_overtake: false,
-        };
-        let mut ring = Ring::new(Arc::new(rules), Epoch::new(1));
+        let mut ring = Ring::new(Arc::new(HistoryRules::of(9, 99)), Epoch::new(1));
         for text in ["", "a", "b", "c", "d", "e", "f"] {
             ring.append(text.as_bytes(), DeliveryPolicy::BROADCAST, None, 0);
         }

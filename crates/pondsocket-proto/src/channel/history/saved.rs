@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::ring::RemovedUsers;
 use super::{Exclusion, GapReason, HistoryRules, KeptMessage, Ring};
 use crate::channel::DeliveryPolicy;
 use crate::id::UserId;
@@ -17,7 +18,7 @@ pub struct SavedRing {
     pub removed_for: GapReason,
     /// The key under which payloads carry positions.
     pub stamp: Option<Box<str>>,
-    /// The users that were removed from the channel, each with the offset as of then, the earliest first.
+    /// The users that were removed from the channel, each with the last offset from which it does not resume.
     pub removed: Vec<(UserId, u64)>,
     /// The time since a message was last appended or replayed.
     pub unused_for: u64,
@@ -54,7 +55,7 @@ impl Ring {
             messages: self.entries.iter().map(message).collect(),
             removed_for: self.removed_for,
             stamp: self.rules().stamp.clone(),
-            removed: self.removed.clone(),
+            removed: self.removed.save(self.epoch),
             unused_for: age(self.used_at),
             lingers_for: self.lingers_until.saturating_sub(self.now),
         }
@@ -76,7 +77,8 @@ impl Ring {
             return None;
         }
         let mut ring = Ring::new(rules, before.epoch);
-        (ring.first, ring.removed_for, ring.removed) = (before.offset + 1, removed_for, removed);
+        (ring.first, ring.removed_for) = (before.offset + 1, removed_for);
+        ring.removed = RemovedUsers::restore(before.epoch, removed);
         let at = |age: u64| now.saturating_sub(age.saturating_add(ago));
         for SavedMessage { text, age, except } in messages {
             // Each is appended at its own time. Time does not go back.
@@ -99,16 +101,7 @@ mod tests {
     use crate::position::Epoch;
 
     fn rules(messages: usize, ttl: u64, stamp: Option<&str>) -> Arc<HistoryRules> {
-        let stamp = stamp.map(Into::into);
-        Arc::new(HistoryRules {
-            messages,
-            bytes: 100,
-            ttl,
-            replay_messages: 100,
-            replay_bytes: 100,
-            stamp,
-            replies_overtake: false,
-        })
+        Arc::new(HistoryRules { ttl, stamp: stamp.map(Into::into), ..HistoryRules::of(messages, 100) })
     }
 
     fn restore(rules: Arc<HistoryRules>, saved: SavedRing, now: u64, ago: u64) -> Option<Ring> {

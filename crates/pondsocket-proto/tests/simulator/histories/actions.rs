@@ -16,7 +16,7 @@ use super::client::ClientKind;
 use super::connection::{Connection, Joined};
 use super::ledger::{LeftOut, NEWS, SECRET, Sent, TYPING};
 use super::reads::GRACE;
-use super::{Histories, PATIENCE};
+use super::{Histories, PATIENCE, evictions};
 
 /// The time between two looks at what has arrived, and at channels that nobody needs.
 const LOOK: u64 = 500;
@@ -70,6 +70,7 @@ impl World {
         let next = histories.rng.range((1, 2 * pace));
         let number = histories.rng.index(histories.clients.len());
         let (action, is_full) = (histories.rng.weighted(&ACTIONS), histories.ledger.len() >= MOST_MESSAGES);
+        let evicts = histories.plan.evictions > 0 && histories.eviction_rng.per_mille(histories.plan.evictions);
         self.after(next, Event::HistoryAction);
         if self.is_over {
             return;
@@ -78,9 +79,10 @@ impl World {
         let client = &self.histories().clients[number];
         let (key, over) = (client.key.clone(), client.connection);
         match (over, action) {
+            (Some(over), _) if evicts => self.evict_client(number, over),
             (_, HistoryAction::ServerSends) if !is_full => self.a_server_sends(&key),
             (_, HistoryAction::ForeignServerSends) if !is_full => self.a_foreign_server_sends(&key),
-            (None, _) => self.client_connects(number),
+            (None, _) => self.client_connects(number, None),
             (Some(over), HistoryAction::Send) if !is_full => self.client_sends(number, over),
             (Some(over), HistoryAction::Cut) => {
                 self.cut(over);
@@ -95,11 +97,11 @@ impl World {
         }
     }
 
-    /// A client connects to a node that runs.
-    pub(super) fn client_connects(&mut self, number: usize) {
+    /// A client connects to a node that runs, or to this one.
+    pub(super) fn client_connects(&mut self, number: usize, to: Option<Peer>) {
         let running = self.running();
         let histories = self.histories();
-        let Some(&peer) = histories.rng.pick(&running) else { return };
+        let Some(peer) = to.or_else(|| histories.rng.pick(&running).copied()) else { return };
         let delay = histories.rng.below(40);
         self.resume_session(number, peer);
         let histories = self.histories();
@@ -207,10 +209,20 @@ impl World {
         self.trace
             .note(self.now, || format!("{peer} admits {} over {number}: {recovery:?} from {owed_from:?}", client.user));
         connection.joined = Some(Joined { slot: accepted.slot, recovery, owed_from });
+        if client.standing.was_evicted() {
+            evictions::announce_join(&mut open.channel, &client.user, number, self.now);
+        }
+        let at = (peer, open.serial);
+        if let Err(what) = client.standing.joins(at, self.now, self.plan.is_well(), (resume, recovery))
+            && !replays_all
+        {
+            self.checker.violated("H10", format!("{} at {peer} {what}", client.user));
+        }
         if let Some(from) = owed_from {
             connection.watch(from, accepted.sent_before);
         }
         if client.kind == ClientKind::Stock {
+            client.standing.knows();
             (client.recorded, client.session) = (Some(number), connection.progress(self.now));
             if !recovery.is_complete() {
                 // The join handler knows, and answers with what the client needs.
@@ -221,7 +233,7 @@ impl World {
     }
 
     /// The client loses its connection, and what is on its way.
-    fn cut(&mut self, number: usize) {
+    pub(super) fn cut(&mut self, number: usize) {
         let now = self.now;
         let histories = self.histories();
         let connection = &mut histories.connections[number];
@@ -255,6 +267,7 @@ impl World {
         let connection = &mut histories.connections[number];
         connection.is_ended = true;
         let (peer, key, joined) = (connection.peer, connection.key.clone(), connection.joined);
+        let is_evicted = connection.is_evicted;
         // All that the channel has so far may still come to it.
         let here = histories.nodes.get(&peer).and_then(|node| node.open.get(&key)).map(OpenHistory::position);
         let progress = here.and_then(|Position { epoch, offset }| {
@@ -276,7 +289,7 @@ impl World {
                 client.session = client.session.map(|session| Progress { proven: sent.max(session.proven), ..session });
             }
         }
-        if let Some(Joined { slot, .. }) = joined {
+        if let Some(Joined { slot, .. }) = joined.filter(|_| !is_evicted) {
             self.change_history(peer, (&key, None), |open| {
                 open.channel.leave(slot, Connection::id(number), None).expect("seated");
             });

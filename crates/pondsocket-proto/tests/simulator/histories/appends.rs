@@ -12,6 +12,7 @@ use pondsocket_proto::position::Position;
 use super::super::redis::Peer;
 use super::super::world::World;
 use super::PATIENCE;
+use super::evictions::EVICTION;
 use super::ledger::Detached;
 use super::reads::{GRACE, RETRY};
 use super::store::{Append, Author, StoreRequest, message_id};
@@ -109,7 +110,10 @@ impl World {
                         });
                     }
                 }
-                Outbound::Message(message) => {
+                Outbound::Message(mut message) => {
+                    if message.event == EVICTION {
+                        message.request_id = format!("eviction-{peer}-{now}");
+                    }
                     let id = format!("{}-{}", message.request_id, self.histories().ledger.len());
                     match self.gate.overtakes_appends() {
                         true => self.publish_of(peer, key, &id, Body::UserMessage(message)),

@@ -15,6 +15,7 @@ use super::super::redis::Peer;
 use super::super::schedule::HistoryPlan;
 use super::super::world::World;
 use super::connection::{Connection, Frame};
+use super::evictions::EVICTION;
 use super::ledger::{SECRET, TYPING, is_blocked};
 use super::reads::PendingRead;
 use super::{Histories, PATIENCE};
@@ -205,6 +206,7 @@ fn read(text: &[u8]) -> Frame {
     let position = |text: &Value| text.as_str().and_then(|text| text.parse().ok());
     match message["event"].as_str() {
         Some("ACKNOWLEDGE") => Frame::Acknowledgement(position(&message["payload"]["position"])),
+        Some("evicted" | "EVICTED" | EVICTION) => Frame::Notice,
         _ => Frame::Message {
             number: message["payload"]["n"].as_u64().expect("a number") as usize,
             position: position(&message["requestId"]),

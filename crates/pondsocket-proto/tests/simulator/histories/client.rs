@@ -12,6 +12,7 @@ use super::super::checker::Violation;
 use super::super::world::World;
 use super::Histories;
 use super::connection::{Connection, Frame};
+use super::evictions::Standing;
 use super::ledger::Ledger;
 
 /// A client knows its position, or the server finds it out.
@@ -41,6 +42,7 @@ pub(super) struct HistoryClient {
     pub(super) session: Option<Progress>,
     /// The connection whose positions the record has.
     pub(super) recorded: Option<usize>,
+    pub(super) standing: Standing,
 }
 
 impl HistoryClient {
@@ -57,6 +59,7 @@ impl HistoryClient {
             seen: HashSet::new(),
             session: None,
             recorded: None,
+            standing: Standing::default(),
         }
     }
 
@@ -113,7 +116,7 @@ impl Receipt<'_> {
                     false => Ok(()),
                 }
             }
-            Frame::Ping(_) => Ok(()),
+            Frame::Ping(_) | Frame::Notice => Ok(()),
             Frame::Read => {
                 self.connection.newest.clear();
                 Ok(())
@@ -129,6 +132,7 @@ impl Receipt<'_> {
     fn join(self, position: Option<Position>) -> Result<(), Violation> {
         let joined = self.connection.joined.expect("acknowledged");
         self.client.first_join.get_or_insert(self.at);
+        self.client.standing.knows();
         match (joined.recovery, self.client.kind) {
             (Recovery::Resumed { .. }, ClientKind::Aware) => Ok(()),
             (Recovery::Resumed { may_repeat: usize::MAX, .. }, ClientKind::Stock) if self.is_well => {

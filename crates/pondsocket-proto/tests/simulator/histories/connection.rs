@@ -24,6 +24,8 @@ pub(super) enum Frame {
     /// Messages are missing. The history goes on behind this position.
     Gap(Position),
     Ping(u32),
+    /// Of an eviction.
+    Notice,
     /// Not sent: a mark behind what the node has read from the store.
     Read,
 }
@@ -45,6 +47,8 @@ pub(super) struct Connection {
     pub(super) joined: Option<Joined>,
     /// The node has ended it, or has gone.
     pub(super) is_ended: bool,
+    /// Its user was evicted.
+    pub(super) is_evicted: bool,
     /// The time at which the client has lost it.
     pub(super) cut: Option<u64>,
     /// The time that a frame takes.
@@ -75,6 +79,7 @@ impl Connection {
             key,
             joined: None,
             is_ended: false,
+            is_evicted: false,
             cut: None,
             delay,
             flight: VecDeque::new(),

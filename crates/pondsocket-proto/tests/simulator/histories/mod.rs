@@ -9,6 +9,7 @@
 //! | `connection`, `client` | what is on its way to a client; a client, and the rules for what it receives |
 //! | `ledger` | all messages, and the positions that they were given |
 //! | `actions` | actions of clients and servers |
+//! | `evictions` | users that are put out of a channel, and come back |
 //! | `settling` | the end: everything arrives |
 //!
 //! The rules, each with the name under which the checker reports it:
@@ -23,6 +24,8 @@
 //!   and those from before its first join.
 //! * H8: in the end no message waits for its position, no node lacks messages, and all clients have the last one. Clients that have
 //!   missed what a node has sent without the store were told.
+//! * H10: a user that was evicted joins as a new one where it was evicted, and from then on resumes like any other. Where a user was
+//!   accepted it is not taken for a new one. Among nodes this is checked without faults, once all have learned of the eviction.
 //! * H9: the messages of one node come to each client in the order in which the node has sent them, kept or not. This is checked
 //!   without faults, and if all messages come to a node in the order of the store, as over a bus that has one. A read brings
 //!   kept messages ahead of what is still on its way, and so does the replay of a join.
@@ -35,6 +38,7 @@ mod appends;
 mod channel;
 mod client;
 mod connection;
+mod evictions;
 mod ledger;
 mod reads;
 mod settling;
@@ -67,6 +71,8 @@ pub(crate) struct Histories {
     pub(crate) plan: HistoryPlan,
     /// Draws what concerns histories alone.
     rng: Rng,
+    /// Draws evictions, so that schedules without them are those that they were.
+    eviction_rng: Rng,
     channels: Vec<ChannelKey>,
     nodes: BTreeMap<Peer, HistoryNode>,
     clients: Vec<HistoryClient>,
@@ -100,6 +106,7 @@ impl Histories {
         Histories {
             clients: channels.iter().flat_map(of_channel).collect(),
             rng: Rng::new(rng.next_u64()),
+            eviction_rng: Rng::new(rng.next_u64()),
             channels,
             plan,
             nodes: BTreeMap::new(),

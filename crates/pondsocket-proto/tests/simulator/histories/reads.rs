@@ -210,6 +210,9 @@ impl World {
             return;
         }
         let Some((here, is_loaded)) = self.open_mut(peer, key).map(|open| open.state()) else { return };
+        if self.note_eviction(peer, key, &message) {
+            return;
+        }
         let message = self.gate.kept(here, is_loaded, message);
         let unfiltered = self.gate.forgets_filters();
         self.change_history(peer, (key, None), |open| match message.position {

@@ -22,7 +22,7 @@ impl World {
         for number in 0..self.histories().clients.len() {
             self.client_receives(number);
             if self.histories().clients[number].connection.is_none() {
-                self.client_connects(number);
+                self.client_connects(number, None);
             }
         }
         self.run_until(self.now + 5 * SECOND);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pondsocket_proto::channel::{Assigns, Join, ResumeRequest, Step};
+use pondsocket_proto::channel::{Assigns, Join, Recovery, ResumeRequest, Step};
 use pondsocket_proto::id::ChannelName;
 use tokio::time::Instant;
 
@@ -167,7 +167,7 @@ impl Session {
             self.endpoint.note_grace(name.as_str(), self.handle.user().as_str(), GraceEvent::Returned);
         }
         let (recovery, replayed) = (accepted.recovery, accepted.replayed);
-        if resume.is_some() || replayed > 0 {
+        if resume.is_some() || replayed > 0 || recovery != Recovery::New {
             let (connection, user, channel) = (self.handle.id(), self.handle.user(), name.as_str());
             tracing::debug!(target: "pondsocket::channel", %connection, %user, channel, ?recovery, replayed, "resumed");
             self.handle.count(|metrics, me| metrics.channel_resumed(me, channel, recovery, replayed));

@@ -553,9 +553,9 @@ impl<L: Rules> ChannelHistory for LiveChannel<L> {
         self.read(|channel| channel.history().map_or(0, Ring::used_at))
     }
 
-    fn clear(&self) {
+    fn clear(&self, even_held: bool) {
         let mut core = self.core.lock();
-        let removed = core.channel.history_mut().map_or(0, Ring::clear);
+        let removed = core.channel.history_mut().map_or(0, |ring| ring.clear(even_held));
         core.report();
         // Counting calls the application's metrics.
         drop(core);

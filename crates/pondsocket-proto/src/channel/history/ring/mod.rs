@@ -1,10 +1,20 @@
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
+mod kept_message;
+mod marks;
+mod removed;
+mod texts;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use kept_message::to_bytes;
+pub(in crate::channel) use kept_message::{Exclusion, KeptMessage};
+use marks::Marks;
+pub(super) use removed::RemovedUsers;
+use texts::{Texts, make_room_for_entry};
+
 use super::GapReason;
-use crate::channel::{DeliveryPolicy, Slot};
-use crate::id::{ConnectionId, UserId};
+use crate::channel::DeliveryPolicy;
+use crate::id::UserId;
 use crate::position::{Epoch, Position};
 
 /// The limits of a channel's history, and the form of its messages.
@@ -41,10 +51,8 @@ pub struct Ring {
     /// The offset of the first entry, or of the next message if there are no entries.
     pub(super) first: u64,
     pub(super) entries: VecDeque<KeptMessage>,
-    /// The texts of the entries, one behind the other.
-    texts: VecDeque<u8>,
-    /// The place in the sequence of all texts at which `texts` begins.
-    start: u64,
+    /// The texts of the entries.
+    texts: Texts,
     /// The time as of the last [`advance`](Self::advance), in milliseconds.
     pub(super) now: u64,
     /// The time at which a message was last appended or replayed.
@@ -55,61 +63,7 @@ pub struct Ring {
     pub(super) removed_for: GapReason,
     held: Marks,
     queued: Marks,
-    /// The users that were removed from the channel, each with the position as of then, the earliest first.
-    pub(super) removed: Vec<(UserId, u64)>,
-}
-
-/// The part of the memory of texts that a full history has free: its messages are not all of the same size, and it grows by as much
-/// when they get larger.
-const SLACK: usize = 64;
-
-/// The most removed users that a history remembers. Over it the messages ahead of the earliest removal are forgotten with it.
-const MOST_REMOVED: usize = 256;
-
-/// Offsets behind which messages stay, each with the number of its users.
-#[derive(Debug, Default)]
-struct Marks(BTreeMap<u64, u32>);
-
-impl Marks {
-    fn add(&mut self, offset: u64) {
-        *self.0.entry(offset).or_default() += 1;
-    }
-
-    fn remove(&mut self, offset: u64) {
-        if let Some(users) = self.0.get_mut(&offset) {
-            *users -= 1;
-            if *users == 0 {
-                self.0.remove(&offset);
-            }
-        }
-    }
-
-    /// Returns `true` if the message at an offset stays.
-    fn keep(&self, offset: u64) -> bool {
-        self.0.first_key_value().is_some_and(|(first, _)| *first < offset)
-    }
-}
-
-/// A message that is kept.
-#[derive(Debug)]
-pub(in crate::channel) struct KeptMessage {
-    /// The lower half of the place of its text in the sequence of all texts: a history is far smaller than 4 GiB.
-    start: u32,
-    length: u32,
-    pub(in crate::channel) policy: DeliveryPolicy,
-    /// The lower bytes of the time at which it was sent, in milliseconds. They are enough for 34 years.
-    at: [u8; 5],
-    /// The recipient that is left out. Boxed, because most messages exclude none.
-    pub(in crate::channel) excluded: Option<Box<Exclusion>>,
-}
-
-/// The recipients that a message leaves out.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::channel) enum Exclusion {
-    /// A user, with all connections.
-    User(UserId),
-    /// One connection of a user.
-    Connection(UserId, Slot, ConnectionId),
+    pub(super) removed: RemovedUsers,
 }
 
 impl Ring {
@@ -120,15 +74,14 @@ impl Ring {
             epoch,
             first: 1,
             entries: VecDeque::new(),
-            texts: VecDeque::new(),
-            start: 0,
+            texts: Texts::default(),
             now: 0,
             used_at: 0,
             lingers_until: 0,
             removed_for: GapReason::Trimmed,
             held: Marks::default(),
             queued: Marks::default(),
-            removed: Vec::new(),
+            removed: RemovedUsers::default(),
         }
     }
 
@@ -150,23 +103,39 @@ impl Ring {
         self.first + self.entries.len() as u64 - 1
     }
 
-    /// Notes that a user was removed from the channel: it does not resume from an earlier position.
-    pub(in crate::channel) fn note_removed(&mut self, user: &UserId) {
-        let (first, top) = (self.first, self.top());
-        // Nobody resumes from a position ahead of the first message.
-        self.removed.retain(|(removed, at)| removed != user && *at + 1 >= first);
-        self.removed.push((user.clone(), top));
-        if self.removed.len() > MOST_REMOVED {
-            let (_, at) = self.removed.remove(0);
-            while self.first <= at + 1 && !self.entries.is_empty() && !self.queued.keep(self.first) {
+    /// Notes that a user was removed from the channel: it does not resume from an earlier position. `joined_elsewhere` is the time of
+    /// its latest join on other nodes.
+    pub(in crate::channel) fn note_removed(&mut self, user: &UserId, joined_elsewhere: u64) {
+        self.removed.note(user, self.position(), self.first, joined_elsewhere);
+        while let Some(Position { epoch, offset }) = self.removed.take_excess(self.epoch) {
+            while epoch == self.epoch
+                && self.first <= offset + 1
+                && !self.entries.is_empty()
+                && !self.queued.keep(self.first)
+            {
                 self.remove_first(GapReason::Trimmed);
             }
         }
     }
 
-    /// Returns `true` if a user was removed from the channel since this position.
-    pub(in crate::channel) fn has_removed(&self, user: &UserId, Position { epoch, offset }: Position) -> bool {
-        epoch == self.epoch && self.removed.iter().any(|(removed, at)| removed == user && offset <= *at)
+    /// Notes that a user has joined, and gets everything behind a position: after a removal it may resume from there on.
+    pub(in crate::channel) fn note_accepted(&mut self, user: &UserId, from: Position) {
+        self.removed.note_accepted(user, from);
+    }
+
+    /// Notes the time of the latest join of a user on other nodes: if that is behind its removal, it may resume.
+    pub(in crate::channel) fn note_elsewhere(&mut self, user: &UserId, joined: u64) {
+        self.removed.note_elsewhere(user, joined);
+    }
+
+    /// Removals of the epoch `own`, which this node had for itself, count up to the last message of this one.
+    pub(in crate::channel) fn carry_removals(&mut self, own: Epoch) {
+        self.removed.carry(own, self.position());
+    }
+
+    /// Returns `true` if a user was removed from the channel since this position, and was not accepted again.
+    pub(in crate::channel) fn has_removed(&self, user: &UserId, position: Position) -> bool {
+        self.removed.has(user, position)
     }
 
     /// The number of messages that are kept.
@@ -186,7 +155,7 @@ impl Ring {
 
     /// Returns `true` if messages are kept, or a join handler holds a position, or the last member has left a short time ago.
     pub fn is_needed(&self) -> bool {
-        !self.entries.is_empty() || !self.held.0.is_empty() || self.now < self.lingers_until
+        !self.entries.is_empty() || !self.held.is_empty() || self.now < self.lingers_until
     }
 
     /// The last member has left: it may resume for as long as a message is kept.
@@ -207,11 +176,13 @@ impl Ring {
         self.release_memory();
     }
 
-    /// Removes all messages but those of replays that wait, to save memory. Returns the number of them.
-    pub fn clear(&mut self) -> usize {
+    /// Removes all messages but those of replays that wait, to save memory, and, unless `even_held`, those that are held. Returns
+    /// the number of them.
+    pub fn clear(&mut self, even_held: bool) -> usize {
         self.lingers_until = 0;
         let before = self.entries.len();
-        while !self.entries.is_empty() && !self.queued.keep(self.first) {
+        let stays = |ring: &Ring| ring.queued.keep(ring.first) || !even_held && ring.held.keep(ring.first);
+        while !self.entries.is_empty() && !stays(self) {
             self.remove_first(GapReason::Trimmed);
         }
         self.release_memory();
@@ -220,8 +191,9 @@ impl Ring {
 
     /// Begins anew behind a position, without messages. Replays that wait have copied their messages.
     pub(in crate::channel) fn restart(&mut self, position: Position) {
-        self.queued.0.clear();
-        self.held.0.clear();
+        self.queued.clear();
+        self.held.clear();
+        self.removed.forget_accepted();
         while !self.entries.is_empty() {
             self.remove_first(GapReason::Trimmed);
         }
@@ -257,16 +229,18 @@ impl Ring {
             self.first += 1;
             return;
         }
-        self.make_room(text.len());
-        let start = (self.start + self.texts.len() as u64) as u32;
+        let HistoryRules { messages, bytes, .. } = *self.rules;
+        self.texts.make_room(text.len(), self.entries.len(), (messages, bytes));
+        make_room_for_entry(&mut self.entries, messages);
         // A message is far smaller than 4 GiB: the queue of the channel takes no larger ones.
         let length = u32::try_from(text.len()).expect("a message is bounded far below 4 GiB");
-        self.texts.extend(text);
+        let start = self.texts.append(text);
         let at = to_bytes(self.now.saturating_sub(age));
         self.entries.push_back(KeptMessage { start, length, policy, at, excluded: excluded.map(Box::new) });
     }
 
-    /// Gives the next position to a message that is not kept.
+    /// Gives the next position to a message that is not kept, and removes those ahead of it. Replays that wait have copied their
+    /// messages.
     pub(in crate::channel) fn skip(&mut self) {
         while !self.entries.is_empty() {
             self.remove_first(GapReason::Trimmed);
@@ -288,33 +262,13 @@ impl Ring {
 
     fn remove_first(&mut self, reason: GapReason) {
         let Some(entry) = self.entries.pop_front() else { return };
-        self.texts.drain(..entry.length as usize);
-        self.start += u64::from(entry.length);
+        self.texts.remove_first(entry.length);
         self.first += 1;
         self.removed_for = reason;
     }
 
-    /// Reserves memory for a message. A full history takes as much as its limit, or as its messages if they are limited by
-    /// their number, and not up to twice as much, which is how a collection grows by itself.
-    fn make_room(&mut self, bytes: usize) {
-        let needed = self.texts.len() + bytes;
-        if needed > self.texts.capacity() {
-            // The texts of as many messages as are kept, if all are like those until now, and some more.
-            let all = needed.saturating_mul(self.rules.messages) / (self.entries.len() + 1);
-            let grown = (2 * self.texts.capacity()).min(all.saturating_add(all / SLACK)).max(needed + needed / SLACK);
-            let capacity = grown.min(self.rules.bytes).max(needed);
-            self.texts.reserve_exact(capacity - self.texts.len());
-        }
-        if self.entries.len() == self.entries.capacity() {
-            let capacity = (2 * self.entries.len()).min(self.rules.messages).max(self.entries.len() + 1);
-            self.entries.reserve_exact(capacity - self.entries.len());
-        }
-    }
-
-    /// Gives back memory once less than a quarter of it is in use.
     fn release_memory(&mut self) {
-        if self.texts.len() < self.texts.capacity() / 4 {
-            self.texts.shrink_to(2 * self.texts.len());
+        if self.texts.release_memory() {
             self.entries.shrink_to(2 * self.entries.len());
         }
     }
@@ -363,11 +317,7 @@ impl Ring {
 
     /// Appends the text of a message.
     pub(in crate::channel) fn write(&self, entry: &KeptMessage, out: &mut Vec<u8>) {
-        let from = entry.start.wrapping_sub(self.start as u32) as usize;
-        let (front, back) = self.texts.as_slices();
-        let Range { start, end } = from..from + entry.length as usize;
-        out.extend_from_slice(&front[start.min(front.len())..end.min(front.len())]);
-        out.extend_from_slice(&back[start.saturating_sub(front.len())..end.saturating_sub(front.len())]);
+        self.texts.write(entry.start, entry.length, out);
     }
 
     /// Keeps the messages behind an offset, within twice the limits, until [`release`](Self::release). Returns its position.
@@ -395,24 +345,6 @@ impl Ring {
     }
 }
 
-impl KeptMessage {
-    pub(in crate::channel) fn length(&self) -> usize {
-        self.length as usize
-    }
-
-    /// The time at which it was sent, in milliseconds.
-    pub(super) fn at(&self) -> u64 {
-        let [a, b, c, d, e] = self.at;
-        u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
-    }
-}
-
-/// The lower bytes of a time.
-fn to_bytes(at: u64) -> [u8; 5] {
-    let [a, b, c, d, e, ..] = at.to_le_bytes();
-    [a, b, c, d, e]
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -421,21 +353,8 @@ mod tests {
 
     const POLICY: DeliveryPolicy = DeliveryPolicy::BROADCAST;
 
-    fn rules(messages: usize, bytes: usize) -> Arc<HistoryRules> {
-        let (ttl, stamp) = (1000, None);
-        Arc::new(HistoryRules {
-            messages,
-            bytes,
-            ttl,
-            replay_messages: 100,
-            replay_bytes: 100,
-            stamp,
-            replies_overtake: false,
-        })
-    }
-
     fn ring(messages: usize, bytes: usize) -> Ring {
-        Ring::new(rules(messages, bytes), Epoch::new(1))
+        Ring::new(Arc::new(HistoryRules::of(messages, bytes)), Epoch::new(1))
     }
 
     fn at(offset: u64) -> Position {
@@ -491,7 +410,7 @@ mod tests {
                         model.retain(|(_, _, sent)| sent + 1000 > now);
                     }
                     RingStep::Clear => {
-                        prop_assert_eq!(ring.clear(), model.len());
+                        prop_assert_eq!(ring.clear(false), model.len());
                         model.clear();
                     }
                 }
@@ -554,7 +473,7 @@ mod tests {
         }
         ring.advance(5000);
         ring.unqueue(0);
-        assert_eq!((ring.clear(), kept(&ring, 0).len()), (0, 10));
+        assert_eq!((ring.clear(true), kept(&ring, 0).len()), (0, 10));
         ring.unqueue(0);
         ring.advance(5000);
         assert!(ring.is_empty());
@@ -587,9 +506,37 @@ mod tests {
     }
 
     #[test]
+    fn a_history_over_its_limits_does_not_move_with_each_message() {
+        const MESSAGES: usize = 1000;
+        // Bounded by the number of messages, and by their bytes.
+        for (bytes, kept) in [(1 << 20, MESSAGES), (64 * 100, 64)] {
+            for (is_queued, times) in [(false, 2), (true, 4)] {
+                let mut ring = ring(MESSAGES, bytes);
+                (0..2 * kept).for_each(|_| ring.append(&[b'x'; 100], POLICY, None, 0));
+                if is_queued {
+                    ring.queue(ring.first - 1);
+                } else {
+                    ring.hold(ring.first - 1);
+                }
+                let (mut moves, mut before) = (0, (ring.texts.capacity(), ring.entries.capacity()));
+                while ring.len() < times * kept {
+                    ring.append(&[b'x'; 100], POLICY, None, 0);
+                    let now = (ring.texts.capacity(), ring.entries.capacity());
+                    moves += usize::from(now.0 != before.0) + usize::from(now.1 != before.1);
+                    before = now;
+                    let texts = 100 * ring.len();
+                    assert!(now.0 <= bytes.max(texts + texts / 15), "{} for {texts} bytes", now.0);
+                    assert!(now.1 <= MESSAGES.max(ring.len() + ring.len() / 15 + 1), "{} for {}", now.1, ring.len());
+                }
+                assert!(moves <= 50, "{moves} moves for {} more messages", (times - 1) * kept);
+            }
+        }
+    }
+
+    #[test]
     fn texts_are_found_behind_the_first_4_gib_of_them() {
         let mut ring = ring(3, 100);
-        ring.start = u64::from(u32::MAX) - 4;
+        ring.texts.start = u64::from(u32::MAX) - 4;
         for text in ["one", "two", "three", "four"] {
             ring.append(text.as_bytes(), POLICY, None, 0);
         }
