@@ -170,8 +170,8 @@ impl JoinContext {
     /// An answer of [`Recovery::Resumed`] may become untrue while the handler runs: more than twice the limits of the history is
     /// sent, the memory of all histories is exceeded, the history begins anew, or the user is evicted. A client that has sent its
     /// position is told by the acknowledgement, which has the final outcome. For one that has a session instead, and is told
-    /// nothing, the handler runs a second time before the client is acknowledged, and sees the gap; unless its chain has
-    /// [`replay_from`](Joined::replay_from), because then the client has a snapshot.
+    /// nothing, the handler and its layers run a second time before the client is acknowledged, and see the gap; unless the chain
+    /// has [`replay_from`](Joined::replay_from), because then the client has a snapshot.
     pub fn recovery(&self) -> Recovery {
         self.history.as_ref().map_or(Recovery::New, |history| history.recovery())
     }
