@@ -200,6 +200,11 @@ impl Error {
         self
     }
 
+    /// Returns `true` if this is an answer to the client, and no failure of the server.
+    pub(crate) fn is_decision(&self) -> bool {
+        self.0.code < 500
+    }
+
     /// Returns `true` for 500: an error of the server, whose reason is for the log.
     pub(crate) fn is_unexpected(&self) -> bool {
         self.0.code == 500

@@ -53,7 +53,8 @@ pub trait Hooks: Send + Sync + 'static {
     /// for a frame without a code, 1006 if there was no frame (RFC 6455 section 7.4.1).
     fn on_disconnect(&self, connection: &ConnectionInfo<'_>, lasted: Duration, code: u16, reason: CloseReason) {}
 
-    /// Called for a request to join a channel, before the layers and the join handler.
+    /// Called for a request to join a channel, before the layers and the join handler. Once for each request, also if the handler
+    /// runs a second time ([`JoinContext::recovery`]).
     ///
     /// # Errors
     /// Declines the join with this error.

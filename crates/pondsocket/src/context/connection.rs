@@ -178,8 +178,9 @@ impl Passable for ConnectionContext {
 
 /// An accepted connection with its initial state.
 ///
-/// The first error of the chain (a value that does not serialise, an invalid user id) declines the connection
-/// with 500 when it is returned; assigns that are larger than `max_assigns_size` decline it with 413.
+/// The first error of the chain declines the connection when it is returned: with 500 a value that does not serialise or an
+/// invalid user id, with 400 a [session key](Self::session) of another length, which is the client's. Assigns that are larger
+/// than `max_assigns_size` decline it with 413.
 #[derive(Debug)]
 #[must_use = "return it from the connection handler"]
 pub struct Connected {
@@ -246,11 +247,11 @@ impl Connected {
     /// `Last-Event-ID` (docs/protocol.md, Positions).
     ///
     /// A session belongs to one user: with another user id it is a new one. Where the application names no user the session
-    /// gives the user id back, so the key is a secret there, and has at least 22 characters. An empty key is no session. Two
+    /// gives the user id back, so the key is a secret there. An empty key is no session. Two
     /// clients with the same key, such as a cloned page, are told apart while both are connected: the later one has no session.
     /// An event stream with the key of an open one takes its place, and ends it.
     ///
-    /// A key of less than 16 or more than 128 characters declines the connection with 400.
+    /// A key of another length declines the connection with 400: it has 16 to 128 characters, and at least 22 without a user id.
     pub fn session(mut self, key: &str) -> Self {
         match key.chars().count() {
             0 => {}

@@ -167,9 +167,11 @@ impl JoinContext {
     /// channel keeps no history ([`Lobby::history`](crate::Lobby::history)), or the client does not ask to
     /// resume. Messages that are sent while the handler runs are replayed as well, or arrive live.
     ///
-    /// An answer of [`Recovery::Resumed`] stays true until the join is decided, unless more than twice the limits of the
-    /// history is sent meanwhile, or all histories are over `history_bytes` although the others have been emptied. The
-    /// acknowledgement has the final outcome.
+    /// An answer of [`Recovery::Resumed`] may become untrue while the handler runs: more than twice the limits of the history is
+    /// sent, the memory of all histories is exceeded, the history begins anew, or the user is evicted. A client that has sent its
+    /// position is told by the acknowledgement, which has the final outcome. For one that has a session instead, and is told
+    /// nothing, the handler and its layers run a second time before the client is acknowledged, and see the gap; unless the chain
+    /// has [`replay_from`](Joined::replay_from), because then the client has a snapshot.
     pub fn recovery(&self) -> Recovery {
         self.history.as_ref().map_or(Recovery::New, |history| history.recovery())
     }
@@ -359,6 +361,18 @@ impl Joined {
     /// The client's request to resume the channel.
     pub(crate) fn resume(&self) -> Option<ResumeRequest> {
         self.history.as_ref()?.resume
+    }
+
+    /// Returns `true` if the handler was told that the client gets everything, and has left that to the server. The client is told
+    /// nothing.
+    pub(crate) fn relies_on_recovery(&self) -> bool {
+        let has_snapshot = || self.chain.iter().any(|step| matches!(step, Step::ReplayFrom(_)));
+        self.history.as_ref().is_some_and(|history| history.is_promise()) && !has_snapshot()
+    }
+
+    /// The payload with which the handler runs a second time.
+    pub(crate) fn take_again(&mut self) -> Option<Arc<str>> {
+        self.history.as_mut()?.again.take()
     }
 
     /// Takes the chained steps, or the first error among them.

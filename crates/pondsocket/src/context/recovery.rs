@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use pondsocket_proto::channel::{GapReason, Recovery, ResumeRequest};
 use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::Resume;
@@ -10,6 +12,9 @@ pub(crate) struct JoinHistory {
     pub(crate) resume: Option<ResumeRequest>,
     /// `None` if the channel was not open when the join began.
     pub(crate) hold: Option<HistoryHold>,
+    /// The payload with which the handler runs again if it was told that the client gets everything, and that does not hold any more
+    /// when it has accepted. `None` in its second run.
+    pub(crate) again: Option<Arc<str>>,
 }
 
 impl JoinHistory {
@@ -19,6 +24,11 @@ impl JoinHistory {
             (None, None | Some(Resume::FromNothing)) => Recovery::New,
             (None, Some(Resume::From(_) | Resume::FromUnknown)) => Recovery::Gap(GapReason::Epoch),
         }
+    }
+
+    /// Returns `true` if the handler is told that the client gets everything, and the client itself is told nothing.
+    pub(crate) fn is_promise(&self) -> bool {
+        self.resume.is_some_and(|request| request.sent.is_some()) && self.recovery().is_complete()
     }
 
     pub(crate) fn position(&self) -> Option<Position> {

@@ -163,14 +163,14 @@ impl EndpointInner {
     pub(crate) fn open_history(
         &self,
         channel: &ChannelName,
-        position: impl FnOnce() -> Option<Position>,
+        reached: impl FnOnce() -> ReachedPosition,
     ) -> Option<BoxFuture<'static, bool>> {
         let node = self.node().filter(|node| node.shares_histories())?;
         // The channel belongs to the lobby that accepts its first join: usually the first one that matches.
         let (_, _, lobby) = self.lobby_for(channel.as_str(), 0).filter(|(_, _, lobby)| lobby.keeps_history())?;
         let live = self.hub.get_or_create(channel, &lobby);
-        let position = position();
-        let lacks = move |live: &Live| position.is_some_and(|position| live.lacks(position));
+        let reached = reached();
+        let lacks = move |live: &Live| reached.in_history(live).is_some_and(|position| live.lacks(position));
         if !live.is_loading() && !lacks(&live) {
             return None;
         }
@@ -340,6 +340,21 @@ impl EndpointInner {
     /// have messages to be handled.
     pub(crate) fn handles(&self) -> Vec<Arc<ConnectionHandle>> {
         self.connections.lock().iter().map(|known| Arc::clone(&known.0)).collect()
+    }
+}
+
+/// The position that a client has reached in a channel that it joins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReachedPosition {
+    /// That of the last event that it has received, in whichever channel that was.
+    pub(crate) last_event: Option<Position>,
+    /// That which applies if the event was one of another channel.
+    pub(crate) otherwise: Option<Position>,
+}
+
+impl ReachedPosition {
+    fn in_history(self, live: &Live) -> Option<Position> {
+        self.last_event.filter(|position| live.epoch() == Some(position.epoch)).or(self.otherwise)
     }
 }
 

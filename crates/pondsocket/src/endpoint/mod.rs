@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 pub(crate) use broadcast::{Broadcast, BroadcastSource};
 pub use connection::Connection;
 pub(crate) use connection::disconnected;
-pub(crate) use inner::{EndpointInner, EndpointKind, Live};
+pub(crate) use inner::{EndpointInner, EndpointKind, Live, ReachedPosition};
 pub(crate) use leave::{GhostLeaves, Leave};
 pub(crate) use settings::EndpointSettings;
 

@@ -55,6 +55,8 @@ pub(crate) struct LobbyInner {
     keeps_history: AtomicBool,
     /// The time for which a member without connections stays, in milliseconds.
     presence_grace: AtomicU64,
+    /// True once it was logged that the grace is in vain for a user.
+    has_vain_grace: AtomicBool,
 }
 
 /// The history of the channels of a lobby.
@@ -226,13 +228,15 @@ impl Lobby {
     /// In that time the user is a *ghost*: it is in presence lists, in the number of members and in the lists of users, keeps
     /// its assigns, and can be evicted, removed, tracked and assigned to. Broadcasts count it and reach nobody. It is the same
     /// membership when it joins again: the join handler decides as always, others see no JOIN, and the assigns of the new
-    /// connection overwrite those of the membership key by key. A declined join ends the grace at once.
+    /// connection overwrite those of the membership key by key. A declined join ends the grace at once, if it is
+    /// declined with a code below 500; not if the server has failed (500, 503, 504), as when a handler panics or is late.
     ///
     /// A ghost that has not come back leaves at the end of the grace, or up to a second later: others see a LEAVE, and the
     /// leave handler runs, with [`LeaveReason::Closed`](crate::LeaveReason). Lost connections are those without a close frame or with
     /// 1001, 1012 or 1013 from either side, silent and slow clients, and those of a server that shuts down. A client that leaves, closes with 1000
     /// or without a code, or deletes its event stream, and a user that is evicted, removed or disconnected leave at once. So
-    /// does a user whose id was generated and that has no [session](crate::Connected::session): it could not come back.
+    /// does a user whose id was generated and that has no [session](crate::Connected::session): it could not come back. The first
+    /// of these that joins is logged.
     ///
     /// In a cluster the user may join on any node. Users of a node that has stopped or died are shown for the grace as well
     /// (docs/cluster.md, Presence grace). The time counts for other nodes from the opening of a channel on them.
@@ -318,7 +322,21 @@ impl LobbyInner {
             history: RwLock::new(None),
             keeps_history: AtomicBool::new(false),
             presence_grace: AtomicU64::new(0),
+            has_vain_grace: AtomicBool::new(false),
         })
+    }
+
+    /// Logs, once, that a user has joined for whom the presence grace is in vain, because it cannot come back as the same one.
+    pub(crate) fn note_vain_grace(&self) {
+        // Relaxed: it orders nothing else.
+        if !self.has_vain_grace.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "pondsocket::channel",
+                endpoint = &*self.observer.endpoint,
+                pattern = self.pattern.as_str(),
+                "presence grace in vain: users have neither an id of their own nor a session"
+            );
+        }
     }
 
     /// The match of the lobby's pattern in the name of one of its channels.

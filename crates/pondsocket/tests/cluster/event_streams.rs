@@ -109,6 +109,29 @@ async fn a_node_ends_the_stream_of_a_client_that_has_come_to_another_one() {
 }
 
 #[tokio::test]
+async fn the_id_of_an_event_of_one_channel_holds_up_no_join_of_another_one() {
+    let (_hub, one, two) = pair().await;
+    let mut ada = two.member("ada").await;
+    ada.join("/chat/b", json!({})).await;
+    let mut bob = one.stream().await;
+    bob.join("/chat/b", json!({})).await;
+    one.say(1..2);
+    assert_eq!((bob.numbers(1).await, ada.numbers(1).await), (vec![1], vec![1]));
+    let last = id(&bob);
+    drop(bob);
+    one.is_empty().await;
+    let mut bob = EventPeer::connect_after(two.address, BOB, &last).await;
+    // The store would answer too late for any join that asks it.
+    two.bus.delay_answers(Duration::from_secs(60));
+    let joined = tokio::time::timeout(Duration::from_secs(1), bob.join("/chat/b", json!({}))).await;
+    assert!(joined.is_ok(), "it waits for the store");
+    assert_eq!(two.recovery(), resumed(0, 0), "by its session");
+    // The id is still that of the channel of its event.
+    bob.join("/chat/a", json!({})).await;
+    assert_eq!(two.recovery(), resumed(0, 0));
+}
+
+#[tokio::test]
 async fn after_the_loss_of_its_node_a_stream_goes_on_at_another_one() {
     for with_id in [false, true] {
         let (_hub, one, two) = pair().await;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use pondsocket::testing::bus::MemoryHub;
 use pondsocket::testing::{Change, Client, Room};
-use pondsocket::{LeaveContext, Options, PondSocket, Shutdown, State};
+use pondsocket::{Error, JoinContext, LeaveContext, Next, Options, PondSocket, Shutdown, State};
+use serde_json::json;
 use testkit::Log;
 use tokio::time::{Instant, sleep};
 
@@ -85,6 +86,25 @@ async fn a_user_that_moves_to_another_node_is_not_seen_to_move() {
     watcher.assert_silence().await;
     assert_eq!(nodes[2].shown(), ["ada", "bob", "cleo"]);
     assert!(nodes.iter().all(|graced| graced.left.take().is_empty()), "she has not left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_that_another_node_declines_stays_for_its_grace_and_leaves_once() {
+    let (nodes, mut clients, (_cleo, mut watcher)) = three().await;
+    drop(clients.remove(0));
+    nodes[1].node.endpoint.layer_joins(async |ctx: JoinContext, next: Next<JoinContext>| match ctx.user_id() {
+        "ada" => Err(Error::forbidden("not here")),
+        _ => next.run(ctx).await,
+    });
+    let ada = nodes[1].node.connect("ada").await;
+    let declined = ada.join("/chat/1", json!({})).await.expect_err("declined");
+    assert!(declined.to_string().contains("not here"), "{declined}");
+    sleep(GRACE - SECOND).await;
+    let leave = watcher.next_presence().await.expect("a leave");
+    assert_eq!((leave.change, &*leave.user_id), (Change::Leave, "ada"));
+    watcher.assert_silence().await;
+    assert_eq!(nodes[0].left.next().await, [r#"ada connection_closed "new" false 2"#]);
+    assert!(nodes[1].left.take().is_empty() && nodes[2].left.take().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
-use pondsocket::{GapReason, History, Options, Recovery, Server};
+use pondsocket::{GapReason, History, JoinContext, Next, Options, Recovery, Server};
 use serde_json::json;
 use testkit::{BOB, EventPeer, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
+use tokio::sync::Semaphore;
 
 /// A node with the chat, and its bus.
 pub(crate) struct SessionNode {
@@ -146,6 +147,38 @@ async fn the_join_handler_of_a_client_that_was_closed_at_a_gap_sees_the_gap() {
     assert_eq!(two.recovery(), Recovery::Gap(GapReason::Epoch));
     two.say(4..5);
     assert_eq!(client.numbers(1).await, [4]);
+}
+
+#[tokio::test]
+async fn a_history_that_begins_anew_while_the_join_handler_runs_is_a_gap_for_a_second_run() {
+    let (hub, one, two) = pair().await;
+    let _ada = two.member("ada").await;
+    one.bob_with_two_messages(&one).await.reset();
+    one.is_empty().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let waits = Arc::clone(&gate);
+    two.lobby.layer_join(move |ctx: JoinContext, next: Next<JoinContext>| {
+        let waits = Arc::clone(&waits);
+        async move {
+            let joined = next.run(ctx).await;
+            waits.acquire().await.expect("open").forget();
+            joined
+        }
+    });
+    let mut bob = Peer::connect(two.address, BOB).await;
+    bob.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/chat/a", json!({})).await;
+    eventually("the join handler runs", || two.joins().len() == 2).await;
+    let channel = two.endpoint.channel("/chat/a").expect("a name");
+    let before = channel.position().expect("open").epoch;
+    hub.fail_over();
+    two.say(3..4);
+    eventually("the history begins anew", || channel.position().is_some_and(|at| at.epoch != before)).await;
+    gate.add_permits(2);
+    assert_eq!(bob.next().await["event"], "ACKNOWLEDGE");
+    let recoveries: Vec<_> = two.joins()[1..].iter().map(|(_, recovery)| *recovery).collect();
+    assert_eq!(recoveries, [resumed(0, 0), Recovery::Gap(GapReason::Epoch)]);
+    two.say(4..5);
+    assert_eq!(bob.numbers(1).await, [4]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The presence grace: a user that has lost its last connection stays for a while, so that others do not see it go.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +14,10 @@ use pondsocket::{
 use serde_json::{Value, json};
 use testkit::{EventPeer, Peer, connect_session, eventually, serve};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tracing::field::Field;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry, layer};
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(60);
@@ -62,6 +67,13 @@ struct House {
 pub(super) async fn join(ctx: JoinContext, Payload(asked): Payload<Value>) -> Result<Joined> {
     if asked["deny"] == true {
         return Err(Error::forbidden("not any more"));
+    }
+    if let Some(code) = asked["code"].as_u64() {
+        return Err(Error::new(code as u16, "asked for"));
+    }
+    assert!(asked["panic"] != true, "asked for");
+    if asked["late"] == true {
+        std::future::pending::<()>().await;
     }
     let mut joined = ctx.accept();
     if let Some(assigns) = asked["assigns"].as_object() {
@@ -269,6 +281,30 @@ async fn a_declined_join_ends_the_grace_at_once() {
 }
 
 #[tokio::test]
+async fn a_failure_of_the_server_ends_no_grace() {
+    let house = house_with(LONG, Options::default().handler_timeout(Duration::from_millis(100)));
+    let (_server, address) = serve(&house.pond).await;
+    let mut bob = watcher(address).await;
+    seen(address, &mut bob).await.reset();
+    house.until((2, 1, 1)).await;
+    let mut ada = Peer::connect(address, "/?user=ada").await;
+    for (asked, code) in [
+        (json!({ "code": 500 }), 500),
+        (json!({ "code": 503 }), 503),
+        (json!({ "code": 504 }), 504),
+        (json!({ "panic": true }), 500),
+        (json!({ "late": true }), 504),
+    ] {
+        assert_eq!(ada.join_declined(CHANNEL, asked).await["code"], json!(code));
+        assert_eq!(house.counts(), (2, 1, 1), "{code}");
+    }
+    ada.join(CHANNEL, json!({ "mood": "glad" })).await;
+    sees_nothing(&mut bob).await;
+    assert_eq!(house.events_of("ada"), [GraceEvent::Began, GraceEvent::Returned]);
+    assert!(house.left.lines().is_empty());
+}
+
+#[tokio::test]
 async fn a_channel_that_is_closed_keeps_no_ghosts() {
     let house = house(LONG);
     let (_server, address) = serve(&house.pond).await;
@@ -405,6 +441,36 @@ async fn a_user_without_a_name_comes_back_by_its_session() {
     bob.until("JOIN").await;
     stranger.reset();
     assert_eq!(bob.next().await["event"], json!("LEAVE"));
+}
+
+/// Notes warnings of this thread.
+struct Warnings(Lines);
+
+impl<S: Subscriber> Layer<S> for Warnings {
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        let mut line = String::new();
+        event.record(&mut |field: &Field, value: &dyn fmt::Debug| line += &format!("{field}: {value:?}, "));
+        if *event.metadata().level() == Level::WARN {
+            self.0.note(line);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_grace_that_is_in_vain_for_users_without_a_name_is_logged_once() {
+    let warnings = Lines::default();
+    let _guard = tracing::subscriber::set_default(Registry::default().with(Warnings(warnings.clone())));
+    let house = house(LONG);
+    let (_server, address) = serve(&house.pond).await;
+    enter(address, "ada", json!({})).await;
+    let mut named = Peer::connect(address, &format!("/?key={}", "k".repeat(22))).await;
+    named.join(CHANNEL, json!({})).await;
+    assert_eq!(warnings.lines(), [""; 0]);
+    for _ in 0..2 {
+        Peer::connect(address, "/").await.join(CHANNEL, json!({})).await;
+    }
+    let text = "presence grace in vain: users have neither an id of their own nor a session";
+    assert_eq!(warnings.lines(), [format!("message: {text}, endpoint: \"/\", pattern: \"/room/:name\", ")]);
 }
 
 #[tokio::test]

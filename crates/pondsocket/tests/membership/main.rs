@@ -11,6 +11,7 @@ mod relayed;
 mod repeats;
 mod restarted_members;
 mod restarts;
+mod returning;
 mod sessions;
 
 use serde::{Deserialize, Serialize};

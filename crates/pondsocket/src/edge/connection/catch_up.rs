@@ -184,4 +184,4 @@ fn own_message(text: Vec<u8>) -> CaughtUp {
 }
 
 /// The client is to join again (docs/protocol.md, Gaps).
-const GAP: Closure = Closure { code: 1012, text: Cow::Borrowed("gap"), reason: CloseReason::Gap };
+pub(super) const GAP: Closure = Closure { code: 1012, text: Cow::Borrowed("gap"), reason: CloseReason::Gap };

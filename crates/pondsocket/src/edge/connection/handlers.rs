@@ -4,25 +4,19 @@ use std::mem::discriminant;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::Extensions;
-use pondsocket_proto::channel::{Channel as Core, Departure, Progress, ResumeRequest};
+use pondsocket_proto::channel::{Channel as Core, Departure};
 use pondsocket_proto::id::ChannelName;
-use pondsocket_proto::position::Position;
-use pondsocket_proto::wire::{ClientText, Resume, take_resume};
+use pondsocket_proto::wire::ClientText;
 use tokio::time::Instant;
-use tracing::{Span, debug_span};
+use tracing::debug_span;
 
 use super::running::{HandlerTask, RunningHandler, TaskKind};
 use super::session::{Session, fresh_request_id};
 use super::subscription::{Request, SubscriptionId};
-use crate::context::{Call, ChannelMembership, EventContext, EventMessage, JoinContext, JoinHistory, LeaveReason};
+use crate::context::{Call, ChannelMembership, EventContext, EventMessage, LeaveReason};
 use crate::endpoint::Leave;
-use crate::engine::sessions::ConnectionSession;
-use crate::error::{Error, Result};
 use crate::failure::Around;
 use crate::handler::guard::{self, TimedOut};
-use crate::handler::pass::PassSlotRef;
-use crate::json::received::ReceivedPayload;
 use crate::lobby::LobbyInner;
 use crate::metrics::Component;
 use crate::user::User;
@@ -31,7 +25,7 @@ impl Session {
     pub(super) fn start(&mut self, id: SubscriptionId, request: Request) -> Option<HandlerTask> {
         match request {
             Request::Event(message) => self.start_event(id, message),
-            Request::Join { request_id, payload } => self.start_join(id, request_id, payload),
+            Request::Join(request) => self.start_join(id, request),
             Request::MalformedJoin { malformed, error } => {
                 let request_id = malformed.request_id.clone().unwrap_or_else(|| fresh_request_id().to_string().into());
                 if !self.acknowledge_again(id, &request_id) {
@@ -83,121 +77,8 @@ impl Session {
         Some(HandlerTask { kind: TaskKind::Event { call, future }, started, span })
     }
 
-    fn start_join(&mut self, id: SubscriptionId, request_id: Arc<str>, payload: Arc<str>) -> Option<HandlerTask> {
-        if self.acknowledge_again(id, &(&*request_id).into()) {
-            return None;
-        }
-        // The whole task of a client that has not joined before is polled in turns.
-        if self.has_joined
-            && let Some(waiting) = self.endpoint.arrivals.step(&self.options, &self.endpoint.observer)
-        {
-            let endpoint = Arc::clone(&self.endpoint);
-            let turn = Box::pin(async move { waiting.turn(&endpoint.arrivals, &endpoint.observer).await });
-            let kind = TaskKind::Arriving { request_id, payload, turn };
-            return Some(HandlerTask { kind, started: None, span: Span::current() });
-        }
-        self.load_history(id, request_id, payload)
-    }
-
-    /// Waits for the history of the channel to be read, if it has one that is not, and then starts the handler.
-    fn load_history(&mut self, id: SubscriptionId, request_id: Arc<str>, payload: Arc<str>) -> Option<HandlerTask> {
-        let name = &self.subscriptions.get(id)?.name;
-        match self.endpoint.open_history(name, || self.position_of(name.as_str(), &payload)) {
-            Some(history) => {
-                let kind = TaskKind::Loading { request_id, payload, history, since: Instant::now() };
-                Some(HandlerTask { kind, started: None, span: Span::current() })
-            }
-            None => self.start_join_handler(id, request_id, payload, true),
-        }
-    }
-
-    /// The position that a client brings, or that its session has.
-    fn position_of(&self, channel: &str, payload: &str) -> Option<Position> {
-        if let Ok(Some((Resume::From(position), _))) = take_resume(payload) {
-            return Some(position);
-        }
-        let session = self.handle.session.as_deref()?;
-        // Up to what was sent, and not only to what is proven: a node that has not got there would announce fewer messages that
-        // may come twice than there are.
-        let reached = |Progress { epoch, proven, sent }: Progress| Position { epoch, offset: sent.max(proven) };
-        session.last_event().or_else(|| session.position(channel).map(reached))
-    }
-
-    /// Starts the join handler. `is_read` is false if other nodes may have sent the client messages that this node does not have.
-    fn start_join_handler(
-        &mut self,
-        id: SubscriptionId,
-        request_id: Arc<str>,
-        mut payload: Arc<str>,
-        is_read: bool,
-    ) -> Option<HandlerTask> {
-        let name = self.subscriptions.get(id)?.name.clone();
-        // Before anybody sees the payload.
-        let history = self.take_resume(name.as_str(), &mut payload, is_read);
-        let span =
-            debug_span!(target: "pondsocket::handler", "join", channel = name.as_str(), request_id = &*request_id);
-        let entered = span.enter();
-        let matched = self.endpoint.lobby_for(name.as_str(), 0);
-        let from = matched.as_ref().map(|(at, ..)| *at);
-        let (lobby, route) = matched.map(|(_, route, lobby)| (lobby, route)).unzip();
-        let mut ctx = JoinContext {
-            endpoint: Arc::clone(&self.endpoint),
-            handle: Arc::clone(&self.handle),
-            lobby,
-            name,
-            route: route.unwrap_or_default(),
-            request_id: Arc::clone(&request_id),
-            received: ReceivedPayload::new(&payload),
-            payload,
-            extensions: Extensions::new(),
-            history: None,
-            passing: PassSlotRef::default(),
-        };
-        let allowed = history.and_then(|history| {
-            ctx.history = history;
-            self.endpoint.common.hooks.decide(|hooks| hooks.before_join(&ctx))
-        });
-        match allowed.and_then(|()| from.ok_or_else(|| Error::unrouted("no such channel"))) {
-            Ok(from) => {
-                let started = self.endpoint.observer.start();
-                let future = self.endpoint.join(ctx, from);
-                drop(entered);
-                Some(HandlerTask { kind: TaskKind::Join { request_id, future }, started, span })
-            }
-            Err(error) => {
-                drop(entered);
-                self.finish_join(id, &request_id, Component::Hook, None, Err(error));
-                None
-            }
-        }
-    }
-
-    /// Takes the request to resume out of the payload of a join, and holds what the client has missed. `None` if the channel
-    /// keeps no history: then the payload is left as it is.
-    fn take_resume(&self, channel: &str, payload: &mut Arc<str>, is_read: bool) -> Result<Option<Box<JoinHistory>>> {
-        let Some(lobby) = self.endpoint.history_lobby(channel) else { return Ok(None) };
-        let mut brought = None;
-        let taken = take_resume(payload).map_err(|error| Error::bad_request(error.to_string()))?;
-        if let Some((taken, left)) = taken {
-            (brought, *payload) = (Some(taken), left.into());
-        }
-        let live = self.endpoint.hub.get(channel);
-        // A client that does not know its position has one in its session.
-        let session = self.handle.session.as_deref();
-        let (last_event, known) = session.map(|it| (it.last_event(), it.position(channel))).unwrap_or_default();
-        let epoch = last_event.and_then(|_| live.as_ref()?.epoch());
-        // The lobby of an open channel is that of the join that has opened it.
-        let rules = live.as_ref().map_or(&lobby, |live| &live.lobby).resume_rules();
-        let resume = ResumeRequest::choose(brought, last_event, known, epoch, rules);
-        let is_unknown = session.is_some_and(ConnectionSession::is_unknown);
-        let resume = resume.or_else(|| is_unknown.then(ResumeRequest::of_lost_session));
-        let resume = resume.map(|request| ResumeRequest { is_unread: !is_read, ..request });
-        let hold = live.and_then(|live| live.hold(self.handle.user(), resume));
-        Ok(Some(Box::new(JoinHistory { resume, hold })))
-    }
-
     /// Acknowledges the join of a member again, without effects. Returns `false` if the connection is no member.
-    fn acknowledge_again(&mut self, id: SubscriptionId, request_id: &ClientText<'_>) -> bool {
+    pub(super) fn acknowledge_again(&mut self, id: SubscriptionId, request_id: &ClientText<'_>) -> bool {
         let Some(ChannelMembership { live, slot, .. }) = self.membership(id) else { return false };
         let again = live.change(&mut self.changed, |channel| channel.rejoin(slot, self.handle.id(), request_id));
         matches!(again, Ok(Ok(())))
@@ -316,18 +197,16 @@ impl Session {
                     }
                 }
             }
-            TaskKind::Arriving { request_id, payload, turn } => {
+            TaskKind::Arriving { request, turn } => {
                 if turn.as_mut().poll(cx).is_pending() {
                     return Some(task);
                 }
-                let (request_id, payload) = (Arc::clone(request_id), Arc::clone(payload));
-                let task = self.load_history(id, request_id, payload)?;
+                let task = self.load_history(id, request.clone())?;
                 return self.advance(id, task, cx);
             }
-            TaskKind::Loading { request_id, payload, history, .. } => {
+            TaskKind::Loading { request, history, .. } => {
                 let Poll::Ready(is_read) = history.as_mut().poll(cx) else { return Some(task) };
-                let (request_id, payload) = (Arc::clone(request_id), Arc::clone(payload));
-                let task = self.start_join_handler(id, request_id, payload, is_read)?;
+                let task = self.start_join_handler(id, request.clone(), is_read)?;
                 return self.advance(id, task, cx);
             }
             TaskKind::Opening { topic, .. } => {
@@ -363,8 +242,8 @@ impl Session {
         match task.kind {
             // A repeat whose message is still being handled is dropped: the client may send it once more.
             TaskKind::Opening { .. } | TaskKind::Repeat { .. } => return self.finish_opening(id, task),
-            TaskKind::Loading { request_id, .. } => {
-                return self.finish_join(id, &request_id, Component::JoinHandler, None, Err(TimedOut.into()));
+            TaskKind::Loading { request, .. } => {
+                return self.finish_join(id, &request.request_id, Component::JoinHandler, None, Err(TimedOut.into()));
             }
             _ => {}
         }

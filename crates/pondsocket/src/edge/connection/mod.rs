@@ -9,7 +9,9 @@
 
 mod catch_up;
 mod deadlines;
+mod departure;
 mod handlers;
+mod joins;
 mod outcomes;
 mod repeats;
 mod replies;

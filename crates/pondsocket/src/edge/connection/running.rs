@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::subscription::SubscriptionId;
+use super::subscription::{JoinRequest, SubscriptionId};
 use crate::context::{Call, ChannelMembership, EventContext, EventMessage, GapMessages, JoinContext, Joined};
 use crate::endpoint::{EndpointInner, Live};
 use crate::engine::answers::Answers;
@@ -99,14 +99,12 @@ pub(super) struct HandlerTask {
 pub(super) enum TaskKind {
     /// A join that waits for its turn among the clients that arrive.
     Arriving {
-        request_id: Arc<str>,
-        payload: Arc<str>,
+        request: JoinRequest,
         turn: BoxFuture<'static, ()>,
     },
     /// A join whose handler starts when the history of the channel was read. `since` is the begin of the wait for that.
     Loading {
-        request_id: Arc<str>,
-        payload: Arc<str>,
+        request: JoinRequest,
         history: BoxFuture<'static, bool>,
         since: Instant,
     },

@@ -4,15 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Context;
 
-use pondsocket_proto::channel::{Channel, Lost, Progress, Proof, Ring};
 use pondsocket_proto::id::{ChannelName, RequestId};
-use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::ClientText;
 use pondsocket_proto::wire::client::{self, ClientEnvelope, ClientMessage, MalformedMessage};
 use tokio::time::Instant;
 
-use super::running::{PendingGap, RunningHandler, RunningHandlers, TaskKind};
-use super::subscription::{Backlog, EndedMembership, QueuedRequests, Request, SubscriptionId, Subscriptions};
+use super::running::{PendingGap, RunningHandler, RunningHandlers};
+use super::subscription::{Backlog, JoinRequest, QueuedRequests, Request, SubscriptionId, Subscriptions};
 use crate::context::{ChannelMembership, EventMessage};
 use crate::endpoint::{EndpointInner, EndpointSettings};
 use crate::engine::closing::{Close, Closure};
@@ -23,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::limits::message_rate::Rates;
 use crate::limits::turns;
 use crate::lobby::LobbyInner;
-use crate::metrics::{CloseReason, GraceEvent, Limit, Queue};
+use crate::metrics::{CloseReason, Limit, Queue};
 
 /// The channels of one connection, and its running handlers.
 pub(crate) struct Session {
@@ -35,9 +33,9 @@ pub(crate) struct Session {
     pub(super) running: RunningHandlers,
     /// The channels whose requests wait because too many handlers run.
     #[expect(clippy::box_collection, reason = "8 bytes of each idle connection in place of 32")]
-    waiting_for_handler: Option<Box<VecDeque<SubscriptionId>>>,
+    pub(super) waiting_for_handler: Option<Box<VecDeque<SubscriptionId>>>,
     /// `None` while no request is queued.
-    waiting: Option<Box<QueuedRequests>>,
+    pub(super) waiting: Option<Box<QueuedRequests>>,
     /// The channels that were changed since the connection's task last flushed, and those over their soft limit.
     pub(super) changed: ChangedChannels<LobbyInner>,
     /// The limit for which reading is paused.
@@ -46,7 +44,7 @@ pub(crate) struct Session {
     pub(super) gap: Option<Box<PendingGap>>,
     /// True if a queued request was started since the last call of `take_progress`.
     progressed: bool,
-    departed: bool,
+    pub(super) departed: bool,
     /// True once the client has joined a channel, also after it has left that channel.
     pub(super) has_joined: bool,
     /// True if this is an event stream whose client has gone without a request.
@@ -246,7 +244,8 @@ impl Session {
             Ok(name) => {
                 let (request_id, payload) = (message.request_id.as_ref().into(), message.payload.into());
                 let subscription = self.subscriptions.find_or_insert(&name);
-                self.submit(subscription, Request::Join { request_id, payload }, cx);
+                let request = Request::Join(JoinRequest { request_id, payload, is_second: false });
+                self.submit(subscription, request, cx);
             }
             Err(error) => self.decline(&message.channel, &message.request_id, &error),
         }
@@ -337,6 +336,13 @@ impl Session {
             >= self.options.max_concurrent_handlers
     }
 
+    /// Handles a request again, ahead of those that wait behind it.
+    pub(super) fn put_first(&mut self, id: SubscriptionId, request: Request) {
+        let Some(subscription) = self.subscriptions.get_mut(id) else { return };
+        self.waiting.get_or_insert_default().add(&request);
+        subscription.backlog.get_or_insert_default().queue.push_front(request);
+    }
+
     fn next_request(&mut self, id: SubscriptionId) -> Option<Request> {
         let request = self.subscriptions.get_mut(id)?.backlog.as_mut()?.queue.pop_front()?;
         if let Some(waiting) = &mut self.waiting {
@@ -374,118 +380,6 @@ impl Session {
         membership.live.send_flush_marker(&mut self.changed, &self.handle);
         subscription.membership = None;
         None
-    }
-
-    /// Ends all memberships at once. Messages that were received before are still handled, in order, and then the leave
-    /// handlers run. Undecided joins are dropped without effects. If the server ends the connection, each channel sends a
-    /// flush marker behind its last message for the connection.
-    pub(super) fn depart(&mut self) {
-        if std::mem::replace(&mut self.departed, true) {
-            return;
-        }
-        // Before it leaves: of what channels deliver from now on, not all is for this connection.
-        self.handle.with_proof(Proof::stop);
-        let mut positions = Vec::new();
-        self.running.retain(|handler| !handler.task.kind.is_join());
-        self.waiting = None;
-        let awaits_flush_markers = self.handle.state().awaits_flush_markers();
-        let may_come_back = self.handle.may_come_back(self.is_lost);
-        for (id, subscription) in self.subscriptions.iter_mut() {
-            let membership = subscription.membership.take();
-            let kept = subscription.keep_accepted(membership.is_some());
-            if kept.messages > 0 {
-                let waiting = self.waiting.get_or_insert_default();
-                waiting.messages += kept.messages;
-                waiting.bytes += kept.bytes;
-            }
-            let Some(membership) = membership else { continue };
-            let handle = &self.handle;
-            let grace = if may_come_back { membership.live.begin_grace() } else { None };
-            let has_room = grace.is_none() || membership.live.has_room_for_ghost();
-            let leave = |channel: &mut Channel<_>| {
-                let left = channel.lose(membership.slot, handle.id(), grace.filter(|_| has_room));
-                // The last message ahead of the leave is the last one that the client is sent.
-                (left, channel.history().map(Ring::position))
-            };
-            let left = membership.live.change(&mut self.changed, leave);
-            let left = left.map(|(left, last)| {
-                if left.is_ok()
-                    && let Some(Position { epoch, offset }) = last
-                    && let Some(progress) = handle.session.as_ref().and_then(|it| it.progress(&membership.live.name))
-                {
-                    // It may be that in the history before: one has begun anew, or the client may not know of a gap. What was sent of that,
-                    // perhaps by other nodes, is not known here.
-                    let sent = if progress.epoch == epoch { offset.max(progress.sent) } else { u64::MAX };
-                    positions.push((membership.live.name.clone(), Progress { sent, ..progress }));
-                }
-                left
-            });
-            if awaits_flush_markers {
-                membership.live.send_flush_marker(&mut self.changed, &self.handle);
-            }
-            let Ok(Ok(lost)) = left else { continue };
-            let (departure, is_ghost) = match lost {
-                Lost::Seated => (None, false),
-                Lost::Left(departure) => {
-                    if !has_room {
-                        handle.reached(Limit::Ghosts);
-                    }
-                    (Some(Arc::new(departure)), false)
-                }
-                Lost::Ghost(now) => (Some(Arc::new(now)), true),
-            };
-            if is_ghost {
-                self.endpoint.note_grace(membership.live.name.as_str(), handle.user().as_str(), GraceEvent::Began);
-            }
-            for handler in self.running.iter() {
-                if let TaskKind::Event { call, .. } = &handler.task.kind
-                    && handler.subscription == id
-                {
-                    call.depart(departure.clone());
-                }
-            }
-            // The leave handler of a ghost runs when its grace ends, and not here.
-            let ended = EndedMembership { membership, departure, leave_started: is_ghost };
-            subscription.backlog.get_or_insert_default().ended = Some(ended);
-        }
-        // Also the contexts of handlers whose membership had ended before.
-        for handler in self.running.iter() {
-            if let TaskKind::Event { call, .. } = &handler.task.kind {
-                call.depart(None);
-            }
-        }
-        let is_running = |id: &SubscriptionId| self.running.iter().any(|handler| handler.subscription == *id);
-        let waiting: VecDeque<_> = self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_running(id)).collect();
-        self.waiting_for_handler = (!waiting.is_empty()).then(|| Box::new(waiting));
-        if let Some(session) = &self.handle.session {
-            let is_over = self.handle.is_closed_by_client() && !self.is_lost;
-            let (id, user) = (self.handle.id(), self.handle.user());
-            session.leave(id, user, (!is_over).then_some(positions));
-        }
-        self.handle.receive_flush_marker();
-    }
-
-    /// The client has answered our close frame. If the frame stood behind everything, it may resume without repetitions.
-    pub(super) fn prove(&self) {
-        if let Some(session) = &self.handle.session
-            && self.handle.has_received_all()
-        {
-            session.prove(self.handle.user());
-        }
-    }
-
-    /// Drops all unfinished requests, and returns the number of handlers that were running.
-    pub(super) fn abandon(&mut self) -> usize {
-        self.depart();
-        let running = self.running.len();
-        for handler in self.running.take_all() {
-            if let TaskKind::Event { call, .. } = &handler.task.kind {
-                call.cancel_answers();
-            }
-        }
-        self.waiting_for_handler = None;
-        self.waiting = None;
-        running
     }
 }
 

@@ -187,10 +187,7 @@ mod tests {
 /// A client's request in a channel.
 #[derive(Debug)]
 pub(super) enum Request {
-    Join {
-        request_id: Arc<str>,
-        payload: Arc<str>,
-    },
+    Join(JoinRequest),
     /// A malformed join. It is declined, unless the connection is a member at its turn.
     MalformedJoin {
         malformed: Box<MalformedMessage>,
@@ -202,11 +199,20 @@ pub(super) enum Request {
     },
 }
 
+/// A request to join.
+#[derive(Clone, Debug)]
+pub(super) struct JoinRequest {
+    pub(super) request_id: Arc<str>,
+    pub(super) payload: Arc<str>,
+    /// True if its handler has run before, and what it was told did not hold.
+    pub(super) is_second: bool,
+}
+
 impl Request {
     /// The size of the message in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Request::Join { request_id, payload } => request_id.len() + payload.len(),
+            Request::Join(JoinRequest { request_id, payload, .. }) => request_id.len() + payload.len(),
             Request::MalformedJoin { malformed, .. } => malformed.bytes(),
             Request::Event(message) => message.bytes(),
             Request::Leave { request_id } => request_id.len(),
@@ -214,7 +220,7 @@ impl Request {
     }
 
     pub(super) fn is_join(&self) -> bool {
-        matches!(self, Request::Join { .. } | Request::MalformedJoin { .. })
+        matches!(self, Request::Join(_) | Request::MalformedJoin { .. })
     }
 }
 

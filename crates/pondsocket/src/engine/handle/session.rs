@@ -22,11 +22,16 @@ impl ConnectionHandle {
         Some(change(&mut session.proof.lock()))
     }
 
+    /// Returns `true` if another connection can be one of the same user: a generated id is that of the connection, which only a
+    /// session gives back.
+    pub(crate) fn has_lasting_user(&self) -> bool {
+        self.session.is_some() || *self.user() != UserId::from(self.id())
+    }
+
     /// Returns `true` if the client may come back as the same user, so that its memberships wait for it (`Lobby::presence_grace`).
     /// `is_lost` tells of an event stream whose client has gone without a request.
     pub(crate) fn may_come_back(&self, is_lost: bool) -> bool {
-        // A generated id is that of the connection, which only a session gives back.
-        if self.session.is_none() && *self.user() == UserId::from(self.id()) {
+        if !self.has_lasting_user() {
             return false;
         }
         match self.outbox.lock().close_reason() {

@@ -2,6 +2,7 @@
 //! before.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -12,7 +13,8 @@ use pondsocket_proto::position::{Epoch, Position};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Entry, MOST_CHANNELS, RECORD_TTL, ReceivedAll, Sessions, Ticket};
+use super::table::Entry;
+use super::{MOST_CHANNELS, RECORD_TTL, ReceivedAll, Sessions, Ticket};
 use crate::engine::answers::Answers;
 use crate::engine::changes;
 use crate::engine::session_key::SessionKey;
@@ -52,7 +54,7 @@ pub(crate) struct ConnectionSession {
     pub(crate) proof: Mutex<Proof>,
     /// The channels whose histories the proof watches. Locked ahead of the proof.
     channels: Mutex<Vec<(Epoch, ChannelName)>>,
-    /// The sum of the offsets in the last record of the session: it shows if positions have moved since.
+    /// The sum of the hashes of the positions in the last record of the session: it shows if they have moved since.
     recorded: AtomicU64,
     /// The positions of the connection before. Each is used once.
     ticket: Mutex<Option<Ticket>>,
@@ -202,10 +204,23 @@ impl ConnectionSession {
         positions
     }
 
+    /// The ticket of a connection that has not left its channels, and may send on: what its client was sent is not known.
+    pub(super) fn doubtful_ticket(&self, user: &UserId) -> Ticket {
+        let doubtful = |(name, progress): (ChannelName, Progress)| (name, Progress { sent: u64::MAX, ..progress });
+        let channels = self.positions().into_iter().map(doubtful).collect();
+        Ticket { version: self.version, user: user.clone(), channels, answers: self.answers.get().cloned() }
+    }
+
     /// The positions, if they have moved since they were taken last.
     pub(super) fn moved(&self) -> Option<Positions> {
         let positions = self.positions();
-        let sum = positions.iter().fold(0, |sum: u64, (_, progress)| sum.wrapping_add(progress.proven).wrapping_add(1));
+        // With the epoch: a history that has begun anew may be at the same offset. Their order does not matter.
+        let hash = |(channel, Progress { epoch, proven, .. }): &(ChannelName, Progress)| {
+            let mut hasher = DefaultHasher::new();
+            (channel.as_str(), epoch, proven).hash(&mut hasher);
+            hasher.finish()
+        };
+        let sum = positions.iter().map(hash).fold(0, u64::wrapping_add);
         // A record of positions that do not move is written twice a day, so that it does not expire.
         let sum = sum.wrapping_add(self.start.elapsed().as_secs() / (12 * 3600));
         // Relaxed: it may be read and written in any order, and at worst a record is written twice.
@@ -317,5 +332,32 @@ impl Drop for ConnectionSession {
         }
         // Only now, because until its end the client may prove more.
         self.sessions.publish(self.key);
+    }
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::memory::Memory;
+
+    #[tokio::test]
+    async fn a_record_is_written_again_also_if_a_position_moves_to_the_same_offset_of_another_history() {
+        let memory = Arc::new(Memory::default());
+        let sessions = Arc::new(Sessions::new(Duration::from_secs(9), Duration::ZERO, 9, memory));
+        let key = SessionKey::of("0123456789abcdef", None);
+        let session = ConnectionSession::new(&sessions, key, None, None, true);
+        assert_eq!(session.moved(), None, "a new client has none");
+        let watch = |channel: &str, epoch: u32| {
+            let channel = ChannelName::new(channel, 99).expect("a name");
+            session.watch(&channel, Position { epoch: Epoch::new(epoch), offset: 10 }, 0);
+            let written = session.moved().map(|positions| positions[0].1.epoch);
+            (written, session.moved())
+        };
+        assert_eq!(watch("/a", 1), (Some(Epoch::new(1)), None));
+        assert_eq!(watch("/a", 1), (None, None));
+        assert_eq!(watch("/a", 2), (Some(Epoch::new(2)), None));
+        assert_eq!(watch("/b", 2), (Some(Epoch::new(2)), None));
     }
 }

@@ -7,10 +7,11 @@
 //! On a node whose bus has a store the next connection may come to any node: see `shared_sessions.rs`.
 
 mod connection;
+mod saved;
+mod table;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pondsocket_proto::channel::Progress;
@@ -19,7 +20,9 @@ use pondsocket_proto::position::Position;
 use tokio::time::{Instant, timeout};
 
 pub(crate) use self::connection::{ConnectionSession, SessionConnection};
-use crate::engine::answers::{Answers, CopyLimits};
+pub(crate) use self::saved::SavedSession;
+use self::table::{Entry, Table};
+use crate::engine::answers::Answers;
 use crate::engine::handled::HandledMessage;
 use crate::engine::session_key::SessionKey;
 use crate::engine::shared_sessions::{Found, Known, SharedSessions};
@@ -61,17 +64,9 @@ struct ReceivedAll {
     with_earlier: bool,
 }
 
-/// A session without a connection, beyond the life of its server.
+/// The client of a session is connected.
 #[derive(Debug)]
-pub(crate) struct SavedSession {
-    pub(crate) key: SessionKey,
-    pub(crate) user: UserId,
-    /// The time until the session is forgotten.
-    pub(crate) expires_in: Duration,
-    pub(crate) channels: Vec<(ChannelName, Progress)>,
-    /// The messages that were handled, the oldest first.
-    pub(crate) handled: Vec<HandledMessage>,
-}
+struct Alive;
 
 /// The sessions of one endpoint.
 #[derive(Debug)]
@@ -87,27 +82,6 @@ pub(crate) struct Sessions {
     next_followed: AtomicUsize,
     /// The sessions on all nodes, if the bus has a store.
     shared: OnceLock<SharedSessions>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    by_key: HashMap<SessionKey, Entry>,
-    /// The ends of sessions, the earliest first. An entry that has begun again since is passed over.
-    ends: VecDeque<(Instant, SessionKey)>,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Live {
-        id: ConnectionId,
-        connection: Weak<dyn SessionConnection>,
-    },
-    Ended {
-        ticket: Ticket,
-        until: Instant,
-        /// True if it is on its way into the store. A second copy there would be used a second time.
-        is_published: bool,
-    },
 }
 
 impl Sessions {
@@ -147,17 +121,7 @@ impl Sessions {
         last_event: Option<Position>,
         pongs_prove: bool,
     ) -> Option<Box<ConnectionSession>> {
-        let ticket = match self.take(key, user) {
-            Ok(ticket) => ticket,
-            Err(older) => {
-                if self.is_alive(&*older).await {
-                    return None;
-                }
-                self.end_lost(&*older).await;
-                self.take(key, user).unwrap_or_default()
-            }
-        };
-        // From here on the ticket is kept by the session: it goes back when this is cancelled.
+        let ticket = self.ticket(key, user).await.ok()?;
         let session = ConnectionSession::new(self, key, ticket, last_event, pongs_prove);
         match self.shared.get() {
             Some(shared) => self.acquire(session, shared, user).await,
@@ -220,27 +184,55 @@ impl Sessions {
         if connection.is_open() {
             connection.supersede();
         }
-        // Its task leaves the channels, and then the ticket. A task that does not run in time leaves none.
+        // Its task leaves the channels, and then the ticket.
         let _ = timeout(PROBE_TIMEOUT, changed(connection, || false)).await;
     }
 
-    /// Takes the ticket of a session; `Err` with its connection if that has not left its channels yet.
-    fn take(&self, key: SessionKey, user: Option<&UserId>) -> Result<Option<Ticket>, Arc<dyn SessionConnection>> {
+    /// The ticket of a session, also of one whose connection is lost. `Err` if its client is connected.
+    async fn ticket(&self, key: SessionKey, user: Option<&UserId>) -> Result<Option<Ticket>, Alive> {
+        let mut ended: Option<Arc<dyn SessionConnection>> = None;
+        // Once for each connection that another client has made with the same key meanwhile.
+        for _ in 0..ATTEMPTS {
+            let older = match self.kept_ticket(key, user) {
+                Ok(ticket) => return Ok(ticket),
+                Err(older) => older,
+            };
+            if ended.as_ref().is_some_and(|ended| Arc::ptr_eq(ended, &older)) {
+                // Its task has not run since: its thread is busy. It leaves no ticket to the new connection, which it would
+                // find in its place.
+                let ticket = older.session().map(|session| session.doubtful_ticket(older.user()));
+                return Ok(ticket.filter(|ticket| user.is_none_or(|user| *user == ticket.user)));
+            }
+            if self.is_alive(&*older).await {
+                return Err(Alive);
+            }
+            self.end_lost(&*older).await;
+            ended = Some(older);
+        }
+        Err(Alive)
+    }
+
+    /// The ticket of a session; `Err` with its connection if that has not left its channels yet. The ticket stays in the table
+    /// until the new connection begins: if that is never established it is still there, and no new session takes its place.
+    fn kept_ticket(
+        &self,
+        key: SessionKey,
+        user: Option<&UserId>,
+    ) -> Result<Option<Ticket>, Arc<dyn SessionConnection>> {
         let mut table = self.table.lock();
         table.expire(Instant::now());
         match table.by_key.get(&key) {
-            Some(Entry::Live { connection, .. }) => {
-                if let Some(connection) = connection.upgrade() {
-                    return Err(connection);
+            Some(Entry::Live { connection, .. }) => match connection.upgrade() {
+                Some(connection) => Err(connection),
+                None => {
+                    table.by_key.remove(&key);
+                    Ok(None)
                 }
-            }
+            },
             // A stolen key is worth nothing without the user's own credentials.
-            Some(Entry::Ended { ticket, .. }) if user.is_some_and(|user| *user != ticket.user) => return Ok(None),
-            _ => {}
-        }
-        match table.by_key.remove(&key) {
-            Some(Entry::Ended { ticket, .. }) => Ok(Some(ticket)),
-            _ => Ok(None),
+            Some(Entry::Ended { ticket, .. }) if user.is_some_and(|user| *user != ticket.user) => Ok(None),
+            Some(Entry::Ended { ticket, .. }) => Ok(Some(ticket.clone())),
+            None => Ok(None),
         }
     }
 
@@ -378,13 +370,14 @@ impl Sessions {
         }
     }
 
-    /// The ticket of a connection that was never established.
+    /// The ticket of a connection that was never established. It stands in place of the one that was kept if the store knows of
+    /// the connection by now.
     fn put_back(&self, key: SessionKey, ticket: Ticket) {
         let mut table = self.table.lock();
         let is_vacant = match table.by_key.get(&key) {
             None => true,
             Some(Entry::Live { connection, .. }) => connection.strong_count() == 0,
-            Some(Entry::Ended { .. }) => false,
+            Some(Entry::Ended { ticket: kept, .. }) => kept.version < ticket.version,
         };
         if is_vacant {
             table.keep(key, ticket, Instant::now() + self.window);
@@ -410,44 +403,6 @@ impl Sessions {
         }
     }
 
-    /// Passes a copy of each session without a connection on. One at a time, so that the memory is that of one session.
-    pub(crate) fn save<E>(&self, mut write: impl FnMut(&SavedSession) -> Result<(), E>) -> Result<(), E> {
-        let keys: Vec<SessionKey> = self.table.lock().by_key.keys().copied().collect();
-        keys.into_iter().filter_map(|key| self.saved(key)).try_for_each(|session| write(&session))
-    }
-
-    /// A copy of a session, if it has no connection.
-    fn saved(&self, key: SessionKey) -> Option<SavedSession> {
-        let table = self.table.lock();
-        let Some(Entry::Ended { ticket: Ticket { user, channels, answers, .. }, until, .. }) = table.by_key.get(&key)
-        else {
-            return None;
-        };
-        let expires_in = until.checked_duration_since(Instant::now())?;
-        let handled = answers.as_ref().map(|answers| answers.copy(CopyLimits::ALL)).unwrap_or_default();
-        Some(SavedSession { key, user: user.clone(), expires_in, channels: channels.clone(), handled })
-    }
-
-    /// Goes on with the sessions of an earlier server, as many as are allowed, except those that have begun here. They were
-    /// saved some time ago. Returns the number of sessions that go on. Called before any other session has ended.
-    pub(crate) fn restore(&self, mut saved: Vec<SavedSession>, ago: Duration) -> usize {
-        let now = Instant::now();
-        let mut table = self.table.lock();
-        saved.retain(|session| session.expires_in > ago && !table.by_key.contains_key(&session.key));
-        // The table expects their ends in order.
-        saved.sort_unstable_by_key(|session| session.expires_in);
-        saved.truncate(self.most.saturating_sub(table.by_key.len()));
-        let restored = saved.len();
-        for SavedSession { key, user, expires_in, mut channels, handled } in saved {
-            channels.truncate(MOST_CHANNELS);
-            // The time may be from a file: a later end than that of a session which ends now would not be in order.
-            let left = (expires_in - ago).min(self.window);
-            let answers = self.restore_answers(handled);
-            table.keep(key, Ticket { version: 0, user, channels, answers }, now + left);
-        }
-        restored
-    }
-
     /// The number of sessions.
     pub(crate) fn len(&self) -> usize {
         let mut table = self.table.lock();
@@ -460,28 +415,5 @@ impl Sessions {
 async fn changed(connection: &dyn SessionConnection, holds: impl Fn() -> bool) {
     if let Some(session) = connection.session() {
         session.changed(holds).await;
-    }
-}
-
-impl Table {
-    fn keep(&mut self, key: SessionKey, ticket: Ticket, until: Instant) {
-        self.ends.push_back((until, key));
-        self.by_key.insert(key, Entry::Ended { ticket, until, is_published: false });
-    }
-
-    /// Removes the ticket that expires then.
-    fn remove_ended(&mut self, key: SessionKey, at: Instant) {
-        if matches!(self.by_key.get(&key), Some(Entry::Ended { until, .. }) if *until == at) {
-            self.by_key.remove(&key);
-        }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while let Some((_, key)) = self.ends.front().filter(|(until, _)| *until <= now) {
-            if matches!(self.by_key.get(key), Some(Entry::Ended { until, .. }) if *until <= now) {
-                self.by_key.remove(key);
-            }
-            self.ends.pop_front();
-        }
     }
 }

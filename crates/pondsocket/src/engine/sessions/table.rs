@@ -1,0 +1,57 @@
+//! The table of the sessions of an endpoint.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Weak;
+
+use pondsocket_proto::id::ConnectionId;
+use tokio::time::Instant;
+
+use super::{SessionConnection, Ticket};
+use crate::engine::session_key::SessionKey;
+
+/// The sessions of an endpoint by their keys.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) by_key: HashMap<SessionKey, Entry>,
+    /// The ends of sessions, the earliest first. An entry that has begun again since is passed over.
+    ends: VecDeque<(Instant, SessionKey)>,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// Its connection has not left its channels yet.
+    Live { id: ConnectionId, connection: Weak<dyn SessionConnection> },
+    /// It has no connection. One may be on its way that goes on with the ticket, and takes this place when it begins.
+    Ended {
+        ticket: Ticket,
+        until: Instant,
+        /// True if it is on its way into the store. A second copy there would be used a second time.
+        is_published: bool,
+    },
+}
+
+impl Table {
+    /// Keeps a ticket. Those that are kept later must not expire earlier.
+    pub(super) fn keep(&mut self, key: SessionKey, ticket: Ticket, until: Instant) {
+        self.ends.push_back((until, key));
+        self.by_key.insert(key, Entry::Ended { ticket, until, is_published: false });
+    }
+
+    /// Removes the ticket that expires then.
+    pub(super) fn remove_ended(&mut self, key: SessionKey, at: Instant) {
+        if matches!(self.by_key.get(&key), Some(Entry::Ended { until, .. }) if *until == at) {
+            self.by_key.remove(&key);
+        }
+    }
+
+    /// Removes the tickets that have expired.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some((_, key)) = self.ends.front().filter(|(until, _)| *until <= now) {
+            if matches!(self.by_key.get(key), Some(Entry::Ended { until, .. }) if *until <= now) {
+                self.by_key.remove(key);
+            }
+            self.ends.pop_front();
+        }
+    }
+}
