@@ -32,6 +32,7 @@ fn message(id: &str) -> Append {
         is_repeated: false,
         epoch: Epoch::new(epoch),
         messages: 10_000,
+        bytes: usize::MAX,
         ttl: Duration::from_secs(60),
     }
 }
@@ -219,6 +220,30 @@ async fn all_keys_expire() {
         }
         let _: () = redis.command(&["FLUSHALL"]).await;
     }
+}
+
+/// A history that a node of an earlier version has written, without a count of its bytes, is read as a whole, and is bounded once
+/// messages are appended.
+#[tokio::test]
+async fn a_history_of_an_earlier_version_goes_on_and_gets_a_bound() {
+    const SIZE: usize = 1000;
+    let redis = RedisServer::start().await;
+    let node = Node::listening(options(&redis), &[]).await;
+    let sized =
+        |number: usize, bytes: usize| Append { tail: ".".repeat(SIZE).into(), bytes, ..message(&number.to_string()) };
+    let batch = (1..=200).map(|number| sized(number, usize::MAX)).collect();
+    let outcomes = soon("outcomes", node.bus.append(batch)).await;
+    let Some(Appended::At(last)) = outcomes.last() else { panic!("{outcomes:?}") };
+    assert_eq!(redis.command::<u64>(&["HDEL", META, "bytes", "bound"]).await, 2);
+    assert_eq!((read(&node).await.messages.len(), last.offset), (200, 200));
+    for number in 201..=230 {
+        let position = try_append(&node.bus, sized(number, 20 * SIZE)).await;
+        assert_eq!(position, Appended::At(Position { offset: number as u64, ..*last }));
+    }
+    let kept = read(&node).await.messages;
+    let bytes: usize = kept.iter().map(|message| message.data.len()).sum();
+    assert!(bytes <= 25 * SIZE && kept.len() >= 19, "{bytes} bytes of {} messages", kept.len());
+    assert_eq!(kept.last().map(|message| message.offset), Some(230));
 }
 
 /// Connections are closed all the time, and unknown outcomes are cleared up: each message is appended and published once.

@@ -103,6 +103,7 @@ fn message(id: &str, size: usize) -> Append {
         is_repeated: false,
         epoch: Epoch::new(id.len() as u32),
         messages: 10_000,
+        bytes: usize::MAX,
         ttl: Duration::from_secs(60),
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use pondsocket_proto::channel::HistoryRules;
 use pondsocket_proto::cluster::ChannelKey;
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, kept, short};
 
@@ -14,6 +16,12 @@ use super::host::Instance;
 use crate::cluster::{Append, Appended, BoxFuture, BusError, HistoryStore};
 use crate::engine::ids;
 use crate::metrics::ClusterEvent;
+
+/// The most bytes by which the text of a message is longer in the store than the one for clients, if names are of the usual length.
+const ENVELOPE: usize = 512;
+
+/// The least bytes of a text for clients.
+const LEAST_TEXT: usize = 64;
 
 impl Node {
     /// Gives a batch to the store. Without outcomes nothing was sent.
@@ -52,8 +60,12 @@ impl Node {
         let id = kept::signature(str::from_utf8(&data).expect("an encoded message is text")).into();
         let (head, tail) = kept::divide(&data).expect("the request id is the placeholder");
         let (head, tail) = (Bytes::copy_from_slice(head), Bytes::copy_from_slice(tail));
-        let (messages, ttl) = self.histories.open.lock().bounds(&topic);
-        Append { topic, head, tail, id, is_repeated: *is_repeated, epoch: ids::fresh_epoch(), messages, ttl }
+        // A channel that has closed has no use for its last messages.
+        let rules = self.histories.open.lock().rules(&topic);
+        let (messages, bytes, ttl) =
+            rules.map_or((1, 0, 1000), |rules| (rules.messages, stored_bytes(&rules), rules.ttl));
+        let (ttl, epoch) = (Duration::from_millis(ttl), ids::fresh_epoch());
+        Append { topic, head, tail, id, is_repeated: *is_repeated, epoch, messages, bytes, ttl }
     }
 
     /// Applies the outcomes of runs of messages. The silence of the store before `counts_from` does not count.
@@ -145,6 +157,13 @@ pub(in super::super) struct Applied {
 fn warn_refused(key: &ChannelKey, error: &BusError) {
     let (endpoint, channel) = (&*key.endpoint, key.channel.as_str());
     tracing::warn!(target: "pondsocket::bus", endpoint, channel, %error, "the store refused a message: other nodes do not get it");
+}
+
+/// The bytes that the store is to keep, so that it has all messages that the nodes keep. Their texts there are longer than those for
+/// clients, by the parts that only nodes read.
+fn stored_bytes(rules: &HistoryRules) -> usize {
+    let messages = rules.messages.min(rules.bytes / LEAST_TEXT);
+    rules.bytes.saturating_add(messages.saturating_mul(ENVELOPE))
 }
 
 /// The id of a message among those of its source.

@@ -15,6 +15,7 @@
 
 mod append;
 mod host;
+mod prolong;
 mod read;
 mod waits;
 
@@ -34,6 +35,7 @@ use crate::metrics::ClusterEvent;
 pub(super) use host::PATIENCE;
 pub(crate) use host::{HistoryHost, HistoryState, Instance};
 
+pub(super) use prolong::run as run_prolongations;
 pub(super) use read::run as run_reads;
 
 use waits::HistoryWaits;
@@ -44,6 +46,7 @@ pub(super) struct SharedHistories {
     open: Mutex<read::OpenHistories>,
     /// Notified when a read is due earlier than the task knows.
     read_due: Notify,
+    prolongations: prolong::Prolongations,
     /// The joins that wait for histories.
     waits: HistoryWaits,
 }
