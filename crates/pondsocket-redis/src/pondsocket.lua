@@ -41,22 +41,20 @@ local function milliseconds(time)
   return whole(time[1] * 1000 + math.floor(time[2] / 1000))
 end
 
--- The number of the last messages that stay if one of `size` bytes is added to a stream, so that all have at most `most` bytes, and
--- the bytes of them all. Without the right to read the stream it is left to others: nil.
-local function fitting(stream, size, most)
-  local from, count, bytes = '+', 0, size
-  if size > most then return 0, 0 end
-  while true do
-    local entries = redis.pcall('XREVRANGE', stream, from, '-', 'COUNT', 16)
-    if entries.err then return nil end
-    for _, entry in ipairs(entries) do
-      local more = bytes + #entry[2][2]
-      if more > most then return count + 1, bytes end
-      count, bytes = count + 1, more
-    end
-    if #entries < 16 then return count + 1, bytes end
-    from = '(' .. entries[16][1]
+-- Returns the last blocks of a history that stay, and the offset behind which messages stay, if blocks are removed. A block is a run of
+-- messages, written as its last offset and its bytes. It ends with the message by which it has an eighth of the bound. So the blocks
+-- that stay have an eighth more than the bound, a quarter with the messages behind them, which have `bytes`; and all messages that the
+-- bound allows stay. No text is read again for that.
+local function last_blocks(blocks, bytes, bound)
+  local list = {}
+  for block, last, size in string.gmatch(blocks, '((%d+):(%d+))') do list[#list + 1] = { block, last, size } end
+  local stay = ''
+  for at = #list, 1, -1 do
+    bytes = bytes + list[at][3]
+    if bytes > bound * 1.125 then return stay, list[at][2] end
+    stay = list[at][1] .. ' ' .. stay
   end
+  return stay
 end
 
 -- Appends a message and publishes it on a topic. Returns its position or an error. Its id in the stream is `<offset>-<time>`. A
@@ -66,9 +64,8 @@ end
 -- `text(position)`; `known(epoch)`, if it may be there already, its offset then; `messages`, `bytes` and `ttl`, the bounds of the history;
 -- and `epoch`, that of a history that begins with it.
 --
--- The field `bytes` counts what was added to the stream since its texts were last counted, and these: never less than the stream
--- has, because what was removed since is not subtracted. The texts are counted when a quarter more than the bound was added, so
--- that it costs little for each message. A node of an earlier version adds without counting, and its histories have no count.
+-- The field `blocks` has the blocks of a history, `bytes` the bytes behind them, and `bound` the bytes that it keeps. A node of an
+-- earlier version counts nothing: what it has appended is removed later, with the blocks around it.
 local function append(keys, topic, history, now, message)
   local function add(epoch, top)
     local offset = whole(top + 1)
@@ -76,17 +73,22 @@ local function append(keys, topic, history, now, message)
     local text = message.text(position)
     local id = offset .. '-' .. now
     local expires = whole(now + message.ttl)
-    local messages, bytes = message.messages, (top + 0 > 0 and history.bytes or 0) + #text
-    if bytes > message.bytes * 1.25 then
-      local fits, counted = fitting(keys[1], #text, message.bytes + 0)
-      if fits then messages, bytes = whole(math.min(messages, fits)), counted end
+    local messages, bytes, blocks = message.messages, #text, nil
+    if top + 0 > 0 then bytes = bytes + history.bytes end
+    local ends_block = bytes * 8 >= message.bytes + 0
+    if ends_block or history.bound ~= message.bytes then
+      local removed
+      blocks = top + 0 > 0 and redis.call('HMGET', keys[2], 'blocks')[1] or ''
+      if ends_block then blocks, bytes = blocks .. offset .. ':' .. whole(bytes), 0 end
+      blocks, removed = last_blocks(blocks, bytes, message.bytes + 0)
+      if removed then messages = whole(math.min(messages, offset - removed)) end
     end
     redis.call('XADD', keys[1], 'MAXLEN', messages, id, 'd', text)
-    if top + 0 > 0 and history.bound == message.bytes then
+    if top + 0 > 0 and not blocks then
       redis.call('HSET', keys[2], 'top', offset, 'until', expires, 'bytes', whole(bytes))
     else
       redis.call('HSET', keys[2], 'generation', history.generation, 'epoch', epoch, 'top', offset, 'until', expires,
-        'bytes', whole(bytes), 'bound', message.bytes)
+        'bytes', whole(bytes), 'bound', message.bytes, 'blocks', blocks or '')
     end
     redis.call('PEXPIRE', keys[1], message.ttl)
     redis.call('PEXPIRE', keys[2], whole(message.ttl + NUMBERED))

@@ -234,7 +234,7 @@ async fn a_history_of_an_earlier_version_goes_on_and_gets_a_bound() {
     let batch = (1..=200).map(|number| sized(number, usize::MAX)).collect();
     let outcomes = soon("outcomes", node.bus.append(batch)).await;
     let Some(Appended::At(last)) = outcomes.last() else { panic!("{outcomes:?}") };
-    assert_eq!(redis.command::<u64>(&["HDEL", META, "bytes", "bound"]).await, 2);
+    assert_eq!(redis.command::<u64>(&["HDEL", META, "bytes", "bound", "blocks"]).await, 3);
     assert_eq!((read(&node).await.messages.len(), last.offset), (200, 200));
     for number in 201..=230 {
         let position = try_append(&node.bus, sized(number, 20 * SIZE)).await;
