@@ -246,47 +246,6 @@ async fn a_history_of_an_earlier_version_goes_on_and_gets_a_bound() {
     assert_eq!(kept.last().map(|message| message.offset), Some(230));
 }
 
-/// Connections are closed all the time, and unknown outcomes are cleared up: each message is appended and published once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_message_is_appended_once_while_connections_are_closed() {
-    let redis = RedisServer::start().await;
-    let (ada, bob) = (Node::listening(options(&redis), &[]).await, Node::listening(options(&redis), &[]).await);
-    let appending = async |node: &Node, name: &str| {
-        let mut positions = Vec::new();
-        for number in 0..60 {
-            let id = format!("{name} {number}");
-            positions.push(text(&id, append_at_last(node, &id).await));
-        }
-        positions
-    };
-    let closing = async {
-        loop {
-            let _: u64 = redis.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
-            sleep(Duration::from_millis(15)).await;
-        }
-    };
-    let both = async { tokio::join!(appending(&ada, "ada"), appending(&bob, "bob")) };
-    let (of_ada, of_bob) = tokio::select! {
-        both = both => both,
-        () = closing => unreachable!("it has no end"),
-    };
-    eventually("connections", || ada.bus.stats().up).await;
-    let deadline = Instant::now() + DEADLINE;
-    let history = loop {
-        match ada.bus.read(&TOPIC.into(), None, 10_000).await {
-            Ok(history) => break history,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-    };
-    let kept: Vec<_> =
-        history.messages.iter().map(|message| String::from_utf8(message.data.to_vec()).expect("text")).collect();
-    let (distinct, given): (HashSet<_>, HashSet<_>) = (kept.iter().collect(), of_ada.iter().chain(&of_bob).collect());
-    assert_eq!((kept.len(), distinct), (120, given));
-    let unknown = ada.bus.stats().unknown + bob.bus.stats().unknown;
-    println!("{unknown} outcomes were unknown");
-    assert!(unknown > 0, "no connection was closed at the right time");
-}
-
 /// Redis executes what it has received when it resumes: the outcome is late, and the repeated message is found.
 #[tokio::test]
 async fn a_message_whose_outcome_was_late_is_found() {

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use pondsocket::cluster::{
-    BoxFuture, Bus, BusError, BusSink, HistoryStore, Leases, Outcome, Publish, SharedBus, Stop, Topic,
-};
+use pondsocket::cluster::{BoxFuture, Bus, BusError, BusSink, Leases, Outcome, Publish, SharedBus, Stop, Topic};
 use pondsocket::testing::bus::MemoryHub;
 use pondsocket::testing::{Client, Room};
 use pondsocket::{Channel, Connected, ConnectionContext, History, JoinContext, Joined, Options, PondSocket, Result};

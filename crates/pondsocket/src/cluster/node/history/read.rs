@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{Host, Node};
 use super::append::number_of;
-use super::host::{HistoryState, Instance, PATIENCE};
+use super::host::{HistoryState, Instance, STORE_TIMEOUT};
 use super::prolong::life;
 use crate::cluster::{BusError, HistoryStore, Lost, StoredHistory};
 use crate::engine::ids;
@@ -21,7 +21,7 @@ use crate::metrics::ClusterEvent;
 
 /// The time in milliseconds for which a channel waits for messages that nearly always come by themselves: the answers of the
 /// store and the messages of its topic arrive over two connections.
-const GRACE: u64 = 50;
+const REORDER_DELAY: u64 = 50;
 
 /// The time in milliseconds after which a failed read is repeated.
 pub(super) const RETRY: u64 = 500;
@@ -203,7 +203,7 @@ impl Node {
         let topic = self.topics.channel(key);
         let Some(of) = self.histories.open.lock().without_plan(&topic) else { return };
         let Some(state) = self.host(&key.endpoint).and_then(|host| host.history(&of)) else { return };
-        let at = self.clock.now() + GRACE;
+        let at = self.clock.now() + REORDER_DELAY;
         if self.histories.open.lock().plan_if_stuck(&topic, at, state.position) {
             self.histories.read_due.notify_one();
         }
@@ -221,9 +221,9 @@ impl Node {
         let topic = self.topics.channel(key);
         let read = self.histories.open.lock().next_read(&topic);
         // One read serves all clients that come within its delay.
-        self.plan_read(&topic, GRACE);
+        self.plan_read(&topic, REORDER_DELAY);
         let caught_up = self.loaded(key, || is_behind() && !self.histories.open.lock().is_done(&topic, read));
-        timeout(Duration::from_millis(PATIENCE), caught_up).await.is_ok()
+        timeout(Duration::from_millis(STORE_TIMEOUT), caught_up).await.is_ok()
     }
 
     fn plan_read(&self, topic: &Topic, delay: u64) {
