@@ -12,7 +12,7 @@ use pondsocket::cluster::{
 };
 use pondsocket_redis::{RedisBus, RedisOptions, SentinelOptions};
 use support::{Node, options};
-use testkit::{DEADLINE, RedisServer, eventually, soon};
+use testkit::{DEADLINE, RedisServer, soon};
 use tokio::time::{Instant, sleep};
 
 const TOPIC: &str = "pondsocket:v1:default:api/socket:/chat/1";

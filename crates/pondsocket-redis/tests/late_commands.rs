@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pondsocket::cluster::{Append, Appended, Epoch, HistoryStore, Position};
+use pondsocket::cluster::{Append, Appended, Bus, Epoch, HistoryStore, Position};
 use pondsocket_redis::{RedisBus, RedisOptions};
 use support::{Node, options};
 use testkit::{DEADLINE, RedisServer, soon};
