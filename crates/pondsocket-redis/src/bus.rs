@@ -178,9 +178,9 @@ impl HistoryStore for RedisBus {
         })
     }
 
-    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, life: Duration) -> BoxFuture<'a, Result<(), BusError>> {
         Box::pin(async move {
-            let Question { script, keys, arguments } = self.publisher.histories.begin(topic, epoch, ttl);
+            let Question { script, keys, arguments } = self.publisher.histories.begin(topic, epoch, life);
             self.publisher.evaluate(script, &keys, &arguments).await
         })
     }

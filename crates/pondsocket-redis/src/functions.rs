@@ -25,11 +25,11 @@ pub(crate) fn shared() -> &'static str {
 
 /// Loads the functions, unless Redis has them in this version or a newer one. Redis keeps them with its data, and copies them to replicas.
 pub(crate) async fn load(redis: &mut MultiplexedConnection) -> RedisResult<()> {
-    let held: RedisResult<u64> = cmd("FCALL").arg("ps_version").arg(0).query_async(redis).await;
+    let loaded: RedisResult<u64> = cmd("FCALL").arg("ps_version").arg(0).query_async(redis).await;
     let mut load = cmd("FUNCTION");
     load.arg("LOAD");
-    match held {
-        Ok(held) if held >= version() => return Ok(()),
+    match loaded {
+        Ok(loaded) if loaded >= version() => return Ok(()),
         Ok(_) => {
             load.arg("REPLACE");
         }

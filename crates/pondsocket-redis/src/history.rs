@@ -25,7 +25,7 @@ local function find()
   for _ = 1, 10 do
     local entries = redis.call('XREVRANGE', KEYS[1], from, '-', 'COUNT', 100)
     for _, entry in ipairs(entries) do
-      if string.find(entry[2][2], ARGV[9], 1, true) then
+      if string.find(entry[2][2], ARGV[10], 1, true) then
         is_known = true
         return string.match(entry[1], '%d+')
       end
@@ -34,25 +34,26 @@ local function find()
     from = '(' .. entries[100][1]
   end
 end
-local history, failure = held(KEYS, ARGV[7])
+local history, failure = read_state(KEYS, ARGV[7])
 if not history then return failure end
 if history.connection and history.connection + 0 > ARGV[8] + 0 then
   return redis.error_reply('ERR messages were repeated on a later connection')
 end
 local position = append(KEYS, ARGV[1], history, milliseconds(redis.call('TIME')), {
   text = function(position) return ARGV[2] .. position .. ARGV[3] end,
-  known = ARGV[9] and find,
+  known = ARGV[10] and find,
   messages = ARGV[4],
+  bytes = ARGV[9],
   ttl = ARGV[5],
   epoch = ARGV[6],
 })
-if ARGV[9] and not is_known and type(position) == 'string' then redis.call('HSET', KEYS[2], ARGV[7], ARGV[8]) end
+if ARGV[10] and not is_known and type(position) == 'string' then redis.call('HSET', KEYS[2], ARGV[7], ARGV[8]) end
 return position
 ";
 
 /// Returns the epoch, the offset of the last message, the time, and the ids and texts of messages.
 const READ: &str = r"
-local history, failure = held(KEYS)
+local history, failure = read_state(KEYS)
 if not history then return failure end
 if not history.goes_on then return false end
 local from = history.epoch == ARGV[1] and ARGV[2] or '-'
@@ -65,11 +66,31 @@ end
 return answer
 ";
 
-/// Begins a history anew, or only if there is none, as the last argument says.
-const RESTART: &str = r"
-local history, failure = held(KEYS)
+/// Begins a history, unless there is one. One without a message lives for the longest time that was asked for, from the last time
+/// that it was. It has no message as long as its `top` is 0.
+const BEGIN: &str = r"
+local history, failure = read_state(KEYS)
 if not history then return failure end
-if history.epoch == ARGV[1] or (ARGV[3] == 'begin' and history.goes_on) then return false end
+if history.goes_on then
+  if history.top ~= '0' then return false end
+  local life = redis.call('HMGET', KEYS[2], 'life')[1]
+  if not life or life + 0 > ARGV[2] + 0 then return false end
+  redis.call('HSET', KEYS[2], 'life', ARGV[2])
+elseif history.epoch == ARGV[1] then
+  return false
+else
+  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('HSET', KEYS[2], 'generation', history.generation, 'epoch', ARGV[1], 'top', '0', 'life', ARGV[2])
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return false
+";
+
+/// Begins a history anew.
+const RESTART: &str = r"
+local history, failure = read_state(KEYS)
+if not history then return failure end
+if history.epoch == ARGV[1] then return false end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[2], 'generation', history.generation, 'epoch', ARGV[1], 'top', '0')
 redis.call('PEXPIRE', KEYS[2], whole(ARGV[2] + NUMBERED))
@@ -78,8 +99,8 @@ return false
 
 /// Keeps a record, which begins with its version, unless one of another version than those that it may replace is kept.
 const PUT: &str = r"
-local held = redis.call('GET', KEYS[1])
-local version = held and held ~= ARGV[1] and string.match(held, '^%d+')
+local kept = redis.call('GET', KEYS[1])
+local version = kept and kept ~= ARGV[1] and string.match(kept, '^%d+')
 if version and version + 0 > ARGV[2] + 0 then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return 1
@@ -87,6 +108,9 @@ return 1
 
 /// The longest time for which Redis is told to keep something: longer ones are shortened to a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The most bytes that Redis is told to keep: Lua holds no larger number exactly.
+const MOST_BYTES: usize = 1 << 53;
 
 /// The keys of the histories and records of one namespace, and the scripts.
 #[derive(Debug)]
@@ -97,6 +121,7 @@ pub(crate) struct Histories {
     writer: String,
     append: KnownScript,
     read: KnownScript,
+    begin: KnownScript,
     restart: KnownScript,
     put: KnownScript,
 }
@@ -125,6 +150,7 @@ impl Histories {
             writer: format!("writer:{:x}", random()),
             append: script(APPEND),
             read: script(READ),
+            begin: script(BEGIN),
             restart: script(RESTART),
             put: KnownScript::new(PUT),
         }
@@ -138,7 +164,7 @@ impl Histories {
         let mut command = self.append.command(whole, &self.keys(&append.topic));
         command.arg(append.topic.as_str()).arg(&append.head[..]).arg(&append.tail[..]);
         command.arg(count(append.messages)).arg(millis(append.ttl)).arg(epoch.to_string());
-        command.arg(&self.writer).arg(connection);
+        command.arg(&self.writer).arg(connection).arg(append.bytes.min(MOST_BYTES));
         if append.is_repeated {
             command.arg(&*append.id);
         }
@@ -153,10 +179,9 @@ impl Histories {
         Question { script: &self.read, keys: self.keys(topic), arguments }
     }
 
-    pub(crate) fn begin(&self, topic: &Topic, epoch: Epoch, ttl: Duration) -> Question<'_> {
-        let mut question = self.restart(topic, epoch, ttl);
-        question.arguments.push("begin".into());
-        question
+    pub(crate) fn begin(&self, topic: &Topic, epoch: Epoch, life: Duration) -> Question<'_> {
+        let arguments = vec![epoch.to_string(), millis(life).to_string()];
+        Question { script: &self.begin, keys: self.keys(topic), arguments }
     }
 
     pub(crate) fn restart(&self, topic: &Topic, epoch: Epoch, ttl: Duration) -> Question<'_> {

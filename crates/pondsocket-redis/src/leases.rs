@@ -18,8 +18,8 @@ use crate::script::KnownScript;
 const RENEW: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
-local lost = ARGV[3] == '1' and (not held or tonumber(held) <= now)
+local expiry = redis.call('ZSCORE', KEYS[1], ARGV[1])
+local lost = ARGV[3] == '1' and (not expiry or tonumber(expiry) <= now)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 local last = redis.call('ZSCORE', KEYS[2], ARGV[4])
 if not last or tonumber(last) < tonumber(ARGV[5]) then redis.call('ZADD', KEYS[2], ARGV[5], ARGV[4]) end

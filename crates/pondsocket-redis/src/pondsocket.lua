@@ -5,7 +5,7 @@
 -- docs/publishing.md describes the arguments. The nodes run the first part of this text as a script of their own.
 
 -- A number that every change of this file increases, so that a node replaces older functions only.
-local VERSION = 2
+local VERSION = 3
 
 -- The time for which a history goes on behind its messages, in milliseconds: a day. A quiet channel must not begin anew with
 -- each message, because its members would be told of a gap.
@@ -16,12 +16,12 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- Reads what is held, and the generation of the data: the id of the replication, which changes when a replica becomes the
+-- Reads the hash of a history, and the generation of the data: the id of the replication, which changes when a replica becomes the
 -- primary and when Redis starts. After both the end of a history may be missing, so a history of another generation is not
 -- continued. The id is read each time, because a connection may outlive a demotion and the promotion that follows. Some
 -- services hide it. Returns nil and an error if nothing can be appended. `writer` is the field with the last connection on which a
 -- node has repeated a message, if one appends.
-local function held(keys, writer)
+local function read_state(keys, writer)
   local info = redis.call('INFO', 'replication')
   if not string.find(info, 'role:master', 1, true) then
     return nil, redis.error_reply('READONLY this Redis is a replica')
@@ -29,10 +29,10 @@ local function held(keys, writer)
   local generation = string.match(info, 'master_replid:(%w+)')
     or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   if not generation then return nil, redis.error_reply('ERR INFO shows no master_replid and no run_id') end
-  local fields = redis.call('HMGET', keys[2], 'generation', 'epoch', 'top', 'until', writer or '')
+  local fields = redis.call('HMGET', keys[2], 'generation', 'epoch', 'top', 'until', 'bytes', 'bound', writer or '')
   return {
     generation = generation, goes_on = fields[1] == generation, epoch = fields[2], top = fields[3], expires = fields[4],
-    connection = fields[5],
+    bytes = fields[5] or '0', bound = fields[6], connection = fields[7],
   }
 end
 
@@ -41,12 +41,31 @@ local function milliseconds(time)
   return whole(time[1] * 1000 + math.floor(time[2] / 1000))
 end
 
+-- Returns the last blocks of a history that stay, and the offset behind which messages stay, if blocks are removed. A block is a run of
+-- messages, written as its last offset and its bytes. It ends with the message by which it has an eighth of the bound. So the blocks
+-- that stay have an eighth more than the bound, a quarter with the messages behind them, which have `bytes`; and all messages that the
+-- bound allows stay. No text is read again for that.
+local function last_blocks(blocks, bytes, bound)
+  local list = {}
+  for block, last, size in string.gmatch(blocks, '((%d+):(%d+))') do list[#list + 1] = { block, last, size } end
+  local stay = ''
+  for at = #list, 1, -1 do
+    bytes = bytes + list[at][3]
+    if bytes > bound * 1.125 then return stay, list[at][2] end
+    stay = list[at][1] .. ' ' .. stay
+  end
+  return stay
+end
+
 -- Appends a message and publishes it on a topic. Returns its position or an error. Its id in the stream is `<offset>-<time>`. A
 -- stream that is missing before its time was evicted: then the history begins anew, as it does without the hash. If the topic
 -- is forbidden the history ends, because the message must not be kept, and its offset must not be given again. Keys that do not
 -- exist are not deleted: behind any other change Redis does not refuse a message for lack of memory. A message is
--- `text(position)`; `known(epoch)`, if it may be there already, its offset then; `messages` and `ttl`, the bounds of the history; and
--- `epoch`, that of a history that begins with it.
+-- `text(position)`; `known(epoch)`, if it may be there already, its offset then; `messages`, `bytes` and `ttl`, the bounds of the history;
+-- and `epoch`, that of a history that begins with it.
+--
+-- The field `blocks` has the blocks of a history, `bytes` the bytes behind them, and `bound` the bytes that it keeps. A node of an
+-- earlier version counts nothing: what it has appended is removed later, with the blocks around it.
 local function append(keys, topic, history, now, message)
   local function add(epoch, top)
     local offset = whole(top + 1)
@@ -54,11 +73,22 @@ local function append(keys, topic, history, now, message)
     local text = message.text(position)
     local id = offset .. '-' .. now
     local expires = whole(now + message.ttl)
-    redis.call('XADD', keys[1], 'MAXLEN', message.messages, id, 'd', text)
-    if top + 0 > 0 then
-      redis.call('HSET', keys[2], 'top', offset, 'until', expires)
+    local messages, bytes, blocks = message.messages, #text, nil
+    if top + 0 > 0 then bytes = bytes + history.bytes end
+    local ends_block = bytes * 8 >= message.bytes + 0
+    if ends_block or history.bound ~= message.bytes then
+      local removed
+      blocks = top + 0 > 0 and redis.call('HMGET', keys[2], 'blocks')[1] or ''
+      if ends_block then blocks, bytes = blocks .. offset .. ':' .. whole(bytes), 0 end
+      blocks, removed = last_blocks(blocks, bytes, message.bytes + 0)
+      if removed then messages = whole(math.min(messages, offset - removed)) end
+    end
+    redis.call('XADD', keys[1], 'MAXLEN', messages, id, 'd', text)
+    if top + 0 > 0 and not blocks then
+      redis.call('HSET', keys[2], 'top', offset, 'until', expires, 'bytes', whole(bytes))
     else
-      redis.call('HSET', keys[2], 'generation', history.generation, 'epoch', epoch, 'top', offset, 'until', expires)
+      redis.call('HSET', keys[2], 'generation', history.generation, 'epoch', epoch, 'top', offset, 'until', expires,
+        'bytes', whole(bytes), 'bound', message.bytes, 'blocks', blocks or '')
     end
     redis.call('PEXPIRE', keys[1], message.ttl)
     redis.call('PEXPIRE', keys[2], whole(message.ttl + NUMBERED))
@@ -84,6 +114,9 @@ end
 
 -- The number of ids for each channel of which Redis knows that they were published.
 local KNOWN_IDS = 1000
+
+-- The bytes that a history keeps if no node has said how many: what nodes say by default.
+local BYTES = '393216'
 
 -- The deepest nesting of arrays and objects that nodes accept.
 local MAX_DEPTH = 100
@@ -300,7 +333,7 @@ local function publish(_, arguments)
   local topic = namespace .. ':' .. endpoint .. ':' .. channel
   local base = namespace .. ':__history__:{' .. endpoint .. ':' .. channel .. '}:'
   local keys = { base .. 's', base .. 'm' }
-  local history, failure = held(keys)
+  local history, failure = read_state(keys)
   if not history then return failure end
   local time = redis.call('TIME')
   local now = milliseconds(time)
@@ -326,6 +359,7 @@ local function publish(_, arguments)
     text = writer(endpoint, channel, event, payload, now),
     known = options.id and known,
     messages = whole(messages),
+    bytes = history.bound or BYTES,
     ttl = whole(ttl),
     epoch = fresh_epoch(time),
   })

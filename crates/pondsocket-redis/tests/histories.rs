@@ -12,7 +12,7 @@ use pondsocket::cluster::{
 };
 use pondsocket_redis::{RedisBus, RedisOptions, SentinelOptions};
 use support::{Node, options};
-use testkit::{DEADLINE, RedisServer, eventually, soon};
+use testkit::{DEADLINE, RedisServer, soon};
 use tokio::time::{Instant, sleep};
 
 const TOPIC: &str = "pondsocket:v1:default:api/socket:/chat/1";
@@ -32,6 +32,7 @@ fn message(id: &str) -> Append {
         is_repeated: false,
         epoch: Epoch::new(epoch),
         messages: 10_000,
+        bytes: usize::MAX,
         ttl: Duration::from_secs(60),
     }
 }
@@ -221,45 +222,28 @@ async fn all_keys_expire() {
     }
 }
 
-/// Connections are closed all the time, and unknown outcomes are cleared up: each message is appended and published once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_message_is_appended_once_while_connections_are_closed() {
+/// A history that a node of an earlier version has written, without a count of its bytes, is read as a whole, and is bounded once
+/// messages are appended.
+#[tokio::test]
+async fn a_history_of_an_earlier_version_goes_on_and_gets_a_bound() {
+    const SIZE: usize = 1000;
     let redis = RedisServer::start().await;
-    let (ada, bob) = (Node::listening(options(&redis), &[]).await, Node::listening(options(&redis), &[]).await);
-    let appending = async |node: &Node, name: &str| {
-        let mut positions = Vec::new();
-        for number in 0..60 {
-            let id = format!("{name} {number}");
-            positions.push(text(&id, append_at_last(node, &id).await));
-        }
-        positions
-    };
-    let closing = async {
-        loop {
-            let _: u64 = redis.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
-            sleep(Duration::from_millis(15)).await;
-        }
-    };
-    let both = async { tokio::join!(appending(&ada, "ada"), appending(&bob, "bob")) };
-    let (of_ada, of_bob) = tokio::select! {
-        both = both => both,
-        () = closing => unreachable!("it has no end"),
-    };
-    eventually("connections", || ada.bus.stats().up).await;
-    let deadline = Instant::now() + DEADLINE;
-    let history = loop {
-        match ada.bus.read(&TOPIC.into(), None, 10_000).await {
-            Ok(history) => break history,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-    };
-    let kept: Vec<_> =
-        history.messages.iter().map(|message| String::from_utf8(message.data.to_vec()).expect("text")).collect();
-    let (distinct, given): (HashSet<_>, HashSet<_>) = (kept.iter().collect(), of_ada.iter().chain(&of_bob).collect());
-    assert_eq!((kept.len(), distinct), (120, given));
-    let unknown = ada.bus.stats().unknown + bob.bus.stats().unknown;
-    println!("{unknown} outcomes were unknown");
-    assert!(unknown > 0, "no connection was closed at the right time");
+    let node = Node::listening(options(&redis), &[]).await;
+    let sized =
+        |number: usize, bytes: usize| Append { tail: ".".repeat(SIZE).into(), bytes, ..message(&number.to_string()) };
+    let batch = (1..=200).map(|number| sized(number, usize::MAX)).collect();
+    let outcomes = soon("outcomes", node.bus.append(batch)).await;
+    let Some(Appended::At(last)) = outcomes.last() else { panic!("{outcomes:?}") };
+    assert_eq!(redis.command::<u64>(&["HDEL", META, "bytes", "bound", "blocks"]).await, 3);
+    assert_eq!((read(&node).await.messages.len(), last.offset), (200, 200));
+    for number in 201..=230 {
+        let position = try_append(&node.bus, sized(number, 20 * SIZE)).await;
+        assert_eq!(position, Appended::At(Position { offset: number as u64, ..*last }));
+    }
+    let kept = read(&node).await.messages;
+    let bytes: usize = kept.iter().map(|message| message.data.len()).sum();
+    assert!(bytes <= 25 * SIZE && kept.len() >= 19, "{bytes} bytes of {} messages", kept.len());
+    assert_eq!(kept.last().map(|message| message.offset), Some(230));
 }
 
 /// Redis executes what it has received when it resumes: the outcome is late, and the repeated message is found.

@@ -4,14 +4,16 @@ mod support;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pondsocket::cluster::{Append, Appended, Epoch, HistoryStore, Position};
+use pondsocket::cluster::{Append, Appended, Bus, Epoch, HistoryStore, Position};
 use pondsocket_redis::{RedisBus, RedisOptions};
 use support::{Node, options};
 use testkit::{DEADLINE, RedisServer, soon};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -25,6 +27,8 @@ struct Network {
     /// The number of the last connection that is held up, and of the last one that there is.
     holds: Arc<watch::Sender<usize>>,
     connections: watch::Receiver<usize>,
+    /// `true` if the next answer of a script is lost with its connection.
+    loses_answer: Arc<AtomicBool>,
     /// Receives for each connection that has ended, if something was held up on it.
     ended: mpsc::Receiver<()>,
     _tasks: JoinSet<()>,
@@ -37,20 +41,28 @@ impl Network {
         let (holds, (count, connections)) = (Arc::new(watch::Sender::new(0)), watch::channel(0));
         let (of_ways, ended) = mpsc::channel(9);
         let (of_listener, mut tasks) = (Arc::clone(&holds), JoinSet::new());
+        let loses_answer = Arc::new(AtomicBool::new(false));
+        let loses = Arc::clone(&loses_answer);
         tasks.spawn(async move {
             let mut ways = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 count.send_modify(|count| *count += 1);
                 let (number, holds, ended) = (*count.borrow(), of_listener.subscribe(), of_ways.clone());
+                let loses = Arc::clone(&loses);
                 ways.spawn(async move {
                     let redis = TcpStream::connect(("127.0.0.1", port)).await.expect("Redis");
-                    if carry(client, redis, number, holds).await {
+                    if carry(client, redis, number, holds, &loses).await {
                         let _ = ended.send(()).await;
                     }
                 });
             }
         });
-        Network { address, holds, connections, ended, _tasks: tasks }
+        Network { address, holds, connections, loses_answer, ended, _tasks: tasks }
+    }
+
+    /// Closes the connection on which Redis next answers a script, in place of the answer.
+    fn lose_answer(&self) {
+        self.loses_answer.store(true, Ordering::SeqCst);
     }
 
     /// Holds up all that is sent on the present connections.
@@ -65,8 +77,15 @@ impl Network {
     }
 }
 
-/// Carries what the two sides of a connection send, until Redis has ended it. Returns `true` if something was held up.
-async fn carry(client: TcpStream, redis: TcpStream, number: usize, mut holds: watch::Receiver<usize>) -> bool {
+/// Carries what the two sides of a connection send, until Redis has ended it, or an answer is lost. Returns `true` if something was
+/// held up.
+async fn carry(
+    client: TcpStream,
+    redis: TcpStream,
+    number: usize,
+    mut holds: watch::Receiver<usize>,
+    loses_answer: &AtomicBool,
+) -> bool {
     let ((mut from_client, mut to_client), (mut from_redis, mut to_redis)) = (client.into_split(), redis.into_split());
     let forth = async {
         let (mut bytes, mut was_held) = (vec![0; 1 << 16], false);
@@ -82,11 +101,25 @@ async fn carry(client: TcpStream, redis: TcpStream, number: usize, mut holds: wa
         }
     };
     let back = async {
-        let _ = copy(&mut from_redis, &mut to_client).await;
-        // The client may be gone before Redis has answered.
-        while from_redis.read_u8().await.is_ok() {}
+        let (mut bytes, mut is_open) = (vec![0; 1 << 16], true);
+        while let Ok(read @ 1..) = from_redis.read(&mut bytes).await {
+            // A script answers by a text, and a subscription by arrays.
+            if bytes[0] == b'$' && loses_answer.swap(false, Ordering::SeqCst) {
+                return true;
+            }
+            // The client may be gone before Redis has answered.
+            is_open = is_open && to_client.write_all(&bytes[..read]).await.is_ok();
+        }
+        false
     };
-    tokio::join!(forth, back).0
+    let (mut forth, mut back) = (pin!(forth), pin!(back));
+    tokio::select! {
+        was_held = &mut forth => {
+            back.await;
+            was_held
+        }
+        is_lost = &mut back => if is_lost { false } else { forth.await },
+    }
 }
 
 /// Options with which a bus soon gives up a connection without answers.
@@ -103,6 +136,7 @@ fn message(id: &str, size: usize) -> Append {
         is_repeated: false,
         epoch: Epoch::new(id.len() as u32),
         messages: 10_000,
+        bytes: usize::MAX,
         ttl: Duration::from_secs(60),
     }
 }
@@ -191,4 +225,32 @@ async fn each_message_is_appended_once_when_redis_resumes_with_two_connections()
     append_at_last(&node.bus, batch.into_iter().map(|append| Append { is_repeated: true, ..append }).collect()).await;
     let ids: Vec<_> = ids(&witness).await.into_iter().filter(|id| id.parse::<usize>().is_ok()).collect();
     assert_eq!((ids.len(), ids.iter().collect::<HashSet<_>>().len()), (MESSAGES, MESSAGES));
+}
+
+/// Redis has executed a command, and the connection is lost ahead of its answer: each message is appended and published once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_message_is_appended_once_while_answers_are_lost() {
+    const MESSAGES: usize = 30;
+    let redis = RedisServer::start().await;
+    let mut witness = Node::listening(options(&redis), &[TOPIC]).await;
+    let appending = async |name: &str| {
+        let network = Network::start(&redis).await;
+        let node = Node::listening(RedisOptions::default().port(network.address.port()), &[]).await;
+        let mut losses = 0;
+        for number in 0..MESSAGES {
+            if number % 2 == 1 {
+                network.lose_answer();
+                losses += 1;
+            }
+            append_at_last(&node.bus, vec![message(&format!("{name}{number}"), 0)]).await;
+        }
+        assert_eq!(node.bus.stats().unknown, losses, "each loss makes one outcome unknown");
+    };
+    tokio::join!(appending("ada"), appending("bob"));
+    let kept = ids(&witness).await;
+    assert_eq!((kept.len(), kept.iter().collect::<HashSet<_>>().len()), (2 * MESSAGES, 2 * MESSAGES));
+    for id in &kept {
+        let (_, text) = witness.message().await;
+        assert_eq!(text.split(" at ").next(), Some(&**id), "published once");
+    }
 }

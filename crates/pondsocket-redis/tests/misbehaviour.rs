@@ -29,6 +29,7 @@ fn in_history(id: &str) -> Append {
         is_repeated: false,
         epoch: Epoch::new(1),
         messages: 10,
+        bytes: usize::MAX,
         ttl: Duration::from_secs(60),
     }
 }

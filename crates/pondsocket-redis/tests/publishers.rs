@@ -23,6 +23,7 @@ const NAMESPACE: &str = "pondsocket:v1:default";
 const ENDPOINT: &str = "/api/socket";
 const CHANNEL: &str = "/news/1";
 const STREAM: &str = "pondsocket:v1:default:__history__:{api/socket:/news/1}:s";
+const META: &str = "pondsocket:v1:default:__history__:{api/socket:/news/1}:m";
 
 /// The page that tells operators and authors of publishers what to do.
 const PAGE: &str = include_str!("../../../docs/publishing.md");
@@ -351,6 +352,27 @@ async fn a_publisher_never_makes_a_history_shorter() {
     publish(&redis, "{}", &["messages", "1000", "ttl", "600000"]).await;
     assert_eq!(redis.command::<u64>(&["XLEN", STREAM]).await, 301);
     assert!(time().await > 540_000, "{} ms", time().await);
+}
+
+/// A publisher cannot fill Redis by large messages, and keeps as many bytes as the nodes have said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_is_kept_up_to_a_number_of_bytes() {
+    const SIZE: usize = 20_000;
+    let redis = with_functions().await;
+    let payload = json!({ "text": "x".repeat(SIZE) }).to_string();
+    let kept = async || redis.command::<usize>(&["XLEN", STREAM]).await;
+    let fill = async || {
+        for _ in 0..60 {
+            publish(&redis, &payload, &[]).await;
+        }
+    };
+    fill().await;
+    let default = (256 + 128) * 1024;
+    assert!((default / SIZE - 1..=default / SIZE * 5 / 4).contains(&kept().await), "{} are kept", kept().await);
+    // The bound of a history of 50,000 bytes in the nodes.
+    let _: u64 = redis.command(&["HSET", META, "bound", "100000"]).await;
+    fill().await;
+    assert!((4..=6).contains(&kept().await), "{} are kept", kept().await);
 }
 
 /// A node loads the functions, replaces older ones, and leaves newer ones alone.

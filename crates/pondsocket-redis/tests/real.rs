@@ -210,6 +210,7 @@ async fn the_acl_recipe_suffices() {
         is_repeated: false,
         epoch: Epoch::new(1),
         messages: 10,
+        bytes: usize::MAX,
         ttl: TTL,
     };
     for (is_repeated, epoch) in [(false, 1), (true, 2)] {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use pondsocket::cluster::Bus;
 use pondsocket::{
-    ConnectionContext, EventContext, History, JoinContext, Options, Payload, PondSocket, Position, Result, Server,
-    Shutdown,
+    ConnectionContext, Error, EventContext, History, JoinContext, Joined, Options, Payload, PondSocket, Position,
+    Result, Server, Shutdown,
 };
 use pondsocket_redis::RedisBus;
 use serde_json::{Value, json};
@@ -30,12 +30,14 @@ async fn start(redis: &RedisServer, name: &str) -> Node {
     let bus = Arc::new(RedisBus::new(options(redis)).expect("valid options"));
     let options = Options::default().bus(Arc::clone(&bus)).node_name(name.to_owned());
     let pond = PondSocket::with_options(options).expect("valid options");
-    let lobby = pond
-        .create_endpoint("/", async |ctx: ConnectionContext| {
-            let key = ctx.query("key").unwrap_or_default().to_owned();
-            Ok(ctx.accept().session(&key))
-        })
-        .create_channel("/chat/:room", async |ctx: JoinContext| Ok(ctx.accept()));
+    let endpoint = pond.create_endpoint("/", async |ctx: ConnectionContext| {
+        let key = ctx.query("key").unwrap_or_default().to_owned();
+        Ok(ctx.accept().session(&key))
+    });
+    endpoint
+        .create_channel("/closed/:room", async |_: JoinContext| -> Result<Joined> { Err(Error::forbidden("closed")) })
+        .history(History::new());
+    let lobby = endpoint.create_channel("/chat/:room", async |ctx: JoinContext| Ok(ctx.accept()));
     lobby.history(History::new().messages(5000));
     lobby.on_event("say", async |ctx: EventContext, Payload(payload): Payload<Value>| -> Result<()> {
         ctx.broadcast_from("said", &payload)?;
@@ -200,4 +202,45 @@ async fn a_repeat_at_another_node_is_answered_as_before() {
         assert_eq!(order(&mut peer, id).await, answer);
     }
     assert_eq!(order(&mut peer, 100).await["payload"]["number"], json!(1), "the first one of this node");
+}
+
+/// The keys of histories that end with a text, with the seconds until they expire.
+async fn lives(redis: &RedisServer, channel: &str) -> Vec<i64> {
+    let keys: Vec<String> = redis.command(&["KEYS", &format!("*__history__*{channel}*")]).await;
+    let mut lives = Vec::new();
+    for key in keys {
+        lives.push(redis.command(&["TTL", &key]).await);
+    }
+    lives
+}
+
+/// Clients that no join handler accepts leave nothing in Redis for longer than a minute. The epoch that a member was told stays.
+#[tokio::test]
+async fn declined_clients_leave_nothing_in_redis() {
+    const DECLINED: usize = 100;
+    const A_DAY: i64 = 24 * 3600;
+    let redis = RedisServer::start().await;
+    let (one, two) = (start(&redis, "one").await, start(&redis, "two").await);
+    let (ada, told) = join(&one, &json!("")).await;
+    let mut stranger = Peer::connect(two.address, "/").await;
+    for number in 0..DECLINED {
+        stranger.send("JOIN_CHANNEL", "JOIN_CHANNEL", &format!("/closed/{number}"), json!({})).await;
+        assert_eq!(stranger.next().await["payload"]["code"], json!(403));
+    }
+    let left = lives(&redis, "/closed/").await;
+    assert!(left.len() <= DECLINED && left.iter().all(|life| (-2..=60).contains(life)), "{left:?}");
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let used = lives(&redis, CHANNEL).await;
+        assert_eq!(used.len(), 1, "{used:?}");
+        if used[0] > A_DAY {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{used:?}");
+    }
+    // At another node, after the first one has closed the channel or not.
+    drop(ada);
+    let (_bob, answer) = join(&two, &told["position"]).await;
+    assert_eq!((&answer["recovered"], &answer["position"]), (&json!(true), &told["position"]));
+    assert!(lives(&redis, CHANNEL).await[0] > A_DAY - 60);
 }

@@ -42,6 +42,7 @@ impl Way {
                     is_repeated: false,
                     epoch: Epoch::new(1),
                     messages: 256,
+                    bytes: usize::MAX,
                     ttl: Duration::from_secs(120),
                 };
                 let outcomes = bus.append(batch.map(append).collect()).await;

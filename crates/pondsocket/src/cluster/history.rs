@@ -37,12 +37,13 @@ pub trait HistoryStore: Send + Sync {
     ) -> BoxFuture<'a, Result<StoredHistory, BusError>>;
 
     /// Begins the history of a topic with this epoch, if there is none. Of several nodes that do so at the same time, the first
-    /// begins it, and the others find it.
+    /// begins it, and the others find it. A history that has begun so goes on for `life`. As long as it has no message, a
+    /// further call prolongs it to `life` from then on, if that is not shorter than before.
     ///
     /// # Errors
     /// As for [`read`](Self::read): the history may have begun. A further attempt needs another epoch, as for
     /// [`restart`](Self::restart).
-    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>>;
+    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, life: Duration) -> BoxFuture<'a, Result<(), BusError>>;
 
     /// Begins the history of a topic anew, with this epoch and without messages. Nothing is published. Doing it again with the
     /// same epoch, while that is still the current one, has no effect.
@@ -104,6 +105,9 @@ pub struct Append {
     pub epoch: Epoch,
     /// The most messages that the history keeps.
     pub messages: usize,
+    /// The most bytes of their texts that it keeps. A store may keep up to a quarter more before it removes the oldest ones. A
+    /// larger message has a position, and neither it nor those before it have to be kept.
+    pub bytes: usize,
     /// The time for which the messages are kept after the last one. The history itself, and so its epoch, goes on for a day
     /// longer: the members of a quiet channel would otherwise be told of a gap with its next message.
     pub ttl: Duration,

@@ -122,8 +122,8 @@ struct Record {
     node: Option<(Box<str>, u64)>,
     user: Box<str>,
     /// The time at which the node has answered another one that its client is alive, and keeps the session; 0 if it has not.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    held: u64,
+    #[serde(rename = "held", default, skip_serializing_if = "is_zero")]
+    alive_at: u64,
     /// The channels, each with the position up to which everything is proven, and the offset up to which it was sent.
     channels: Vec<(Box<str>, Position, u64)>,
     /// The messages of the client that were handled.
@@ -169,7 +169,7 @@ impl SharedSessions {
 
     /// Notes the same for another node, which has asked: the client is alive.
     pub(crate) fn hold(&self, key: &str, known: Known<'_>, ttl: Duration) {
-        let record = Record { held: self.records.now(), ..self.of_this_node(known) };
+        let record = Record { alive_at: self.records.now(), ..self.of_this_node(known) };
         self.records.put(self.key(key), record.encode(known.version), ttl, None);
     }
 
@@ -180,7 +180,7 @@ impl SharedSessions {
 
     /// The session has ended with the connection of this version.
     pub(crate) fn forget(&self, key: &str, version: u64) {
-        let over = Record { node: None, user: "".into(), held: 0, channels: Vec::new(), handled: Vec::new() };
+        let over = Record { node: None, user: "".into(), alive_at: 0, channels: Vec::new(), handled: Vec::new() };
         self.records.put(self.key(key), over.encode(version), OVER_TTL, None);
     }
 
@@ -207,18 +207,18 @@ impl SharedSessions {
                 return (Found::Nothing, version);
             };
             let Some(holder) = record.holder() else { return (record.into_ticket(false), version) };
-            let (held, at) = match asking {
-                Some(Asked { held, .. }) if record.held > held => return (Found::Alive, version),
-                Some(Asked { held, at, .. }) => (held, at),
+            let (alive_at, at) = match asking {
+                Some(Asked { alive_at, .. }) if record.alive_at > alive_at => return (Found::Alive, version),
+                Some(Asked { alive_at, at, .. }) => (alive_at, at),
                 None if holder == self.records.me() || !self.records.claim(&holder, &key) => {
                     return (record.into_ticket(true), version);
                 }
-                None => (record.held, Instant::now()),
+                None => (record.alive_at, Instant::now()),
             };
             let Some(look) = looks.find(|look| at + *look > Instant::now()) else {
                 return (record.into_ticket(true), version);
             };
-            asked = Some(Asked { record, version, held, at });
+            asked = Some(Asked { record, version, alive_at, at });
             sleep_until(at + look).await;
         }
     }
@@ -259,7 +259,7 @@ struct Asked {
     record: Record,
     version: u64,
     /// The time of the answer that the record had when the node was asked: a later one is the answer.
-    held: u64,
+    alive_at: u64,
     /// The time at which it was asked.
     at: Instant,
 }
@@ -273,7 +273,7 @@ impl Record {
         let handled = answers.map(|answers| answers.copy(limits)).unwrap_or_default();
         let handled = handled.iter().filter_map(|message| to_raw_value(&message.record()).ok()).collect();
         let channels = positions.iter().map(position).collect();
-        Record { node, user: user.as_str().into(), held: 0, channels, handled }
+        Record { node, user: user.as_str().into(), alive_at: 0, channels, handled }
     }
 
     fn encode(&self, version: u64) -> StoredRecord {
@@ -405,16 +405,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_keeps_a_session_says_so() {
-        let held = |time| Some(Record { held: time, ..live(4) });
-        let (found, asked) = found(vec![held(3), held(3), held(9)], None).await;
+        let answered = |time| Some(Record { alive_at: time, ..live(4) });
+        let (found, asked) = found(vec![answered(3), answered(3), answered(9)], None).await;
         assert!(matches!(found, Found::Alive), "{found:?}");
         assert_eq!(asked, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_earlier_answer_of_a_node_is_no_answer() {
-        let held = || Some(Record { held: 3, ..live(4) });
-        let (found, asked) = found(vec![held(), held(), Some(ticket(5))], None).await;
+        let answered = || Some(Record { alive_at: 3, ..live(4) });
+        let (found, asked) = found(vec![answered(), answered(), Some(ticket(5))], None).await;
         assert_eq!((proven(&found), asked), (Some(5), 1), "{found:?}");
     }
 

@@ -13,6 +13,7 @@ mod messages;
 mod one_order;
 mod operations;
 mod operator;
+mod outcomes;
 mod patience;
 mod presence;
 mod repeats;

@@ -5,11 +5,17 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pondsocket::cluster::Bus;
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use pondsocket::{GapReason, History, JoinContext, Next, Options, Recovery, Server};
-use serde_json::json;
-use testkit::{BOB, EventPeer, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use testkit::{BOB, DEADLINE, EventPeer, Peer, SESSION_KEY, SessionChat, eventually, resumed, serve};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// The beginning of the keys of all records of the endpoint `/`: a part of the hash of its name among nodes, which is empty.
+const RECORDS: &str = "e3b0c44298fc1c14-";
 
 /// A node with the chat, and its bus.
 pub(crate) struct SessionNode {
@@ -56,6 +62,32 @@ impl SessionNode {
         assert_eq!(bob.numbers(2).await, [1, 2]);
         bob.nothing_before_reply("/chat/a", "ask").await;
         bob
+    }
+
+    /// Waits until the record of the session of a user, as this node reads it, satisfies a condition.
+    async fn record(&self, user: &str, key: &str, is_awaited: impl Fn(&Value) -> bool) {
+        let hash = Sha256::digest(format!("{user}\0{key}"));
+        let hash: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let (store, key) = (self.bus.history().expect("a store"), format!("{RECORDS}{hash}"));
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let record = store.get(&key).await.expect("an answer");
+            let record = record.map(|record| serde_json::from_slice(&record.data).expect("JSON"));
+            if record.as_ref().is_some_and(&is_awaited) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{record:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until the node has written the tickets that waited when this was called. They are written in their order, and so ahead of
+    /// that of a further client.
+    async fn has_written_tickets(&self, other: &SessionNode) {
+        let mut marker = Peer::connect(self.address, "/?user=marker&key=session-of-the-marker").await;
+        marker.join("/chat/b", json!({})).await;
+        marker.reset();
+        other.record("marker", "session-of-the-marker", |record| record["node"].is_null()).await;
     }
 
     /// A member without a session.
@@ -246,8 +278,7 @@ async fn a_node_that_writes_too_late_changes_nothing() {
     while client.numbers(1).await != [5] {}
     one.bus.restore();
     eventually("the nodes know each other", || one.pond.nodes() == ["two"] && two.pond.nodes() == ["one"]).await;
-    // For as long as the write of the first node takes.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    one.has_written_tickets(&two).await;
     client.nothing_before_reply("/chat/a", "ask").await;
     client.reset();
     eventually("the loss is noticed", || two.connections() == 1).await;
@@ -362,8 +393,9 @@ async fn after_the_loss_of_a_node_a_client_gets_what_was_not_proven_again() {
     two.say(1..4);
     assert_eq!(client.numbers(3).await, [1, 2, 3]);
     client.nothing_before_reply("/chat/a", "ask").await;
-    // The node writes the positions down within a second, and answers nothing from then on.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // The node writes down that all is proven, and answers nothing from then on.
+    two.record("bob", SESSION_KEY, |record| record["channels"][0][1].as_str().is_some_and(|at| at.ends_with(".3")))
+        .await;
     one.bus.cut();
     drop(client);
     two.say(4..6);
@@ -412,8 +444,8 @@ async fn a_ticket_is_used_once_also_if_the_store_is_slow() {
     one.bus.delay_answers(Duration::from_millis(100));
     let mut bob = two.bob().await;
     assert!(older.ended().await.is_empty());
-    // For as long as a second copy of the ticket would take.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // With a second copy of the ticket, if there is one.
+    one.has_written_tickets(&two).await;
     one.bus.delay_answers(Duration::ZERO);
     let bob = tokio::spawn(async move { bob.numbers(1).await });
     let mut other = one.bob().await;

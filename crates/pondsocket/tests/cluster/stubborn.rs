@@ -25,6 +25,8 @@ pub(crate) enum Manner {
     Refuses,
     /// It refuses the messages of the topics that end with this text, and takes others.
     RefusesTopic(&'static str),
+    /// It does as it is told, as the bus does, and neither says how it ended.
+    LeavesOutcomesOut,
     /// It takes messages and never answers. What is read it answers.
     Hangs,
     /// It executes nothing, and neither does the rest of the bus. After this time the wait for an answer is given up.
@@ -90,11 +92,17 @@ impl Bus for Stubborn {
     }
 
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
-        let Manner::IsFrozen(limit) = self.manner() else { return self.bus.publish(batch) };
-        Box::pin(async move {
-            sleep(limit).await;
-            vec![Outcome::Unknown(error(BusErrorKind::Timeout)); batch.len()]
-        })
+        match self.manner() {
+            Manner::IsFrozen(limit) => Box::pin(async move {
+                sleep(limit).await;
+                vec![Outcome::Unknown(error(BusErrorKind::Timeout)); batch.len()]
+            }),
+            Manner::LeavesOutcomesOut => {
+                drop(self.bus.publish(batch));
+                Box::pin(ready(Vec::new()))
+            }
+            _ => self.bus.publish(batch),
+        }
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
@@ -131,6 +139,10 @@ impl HistoryStore for Stubborn {
                 }
                 outcomes
             }),
+            Manner::LeavesOutcomesOut => {
+                drop(self.store().append(batch));
+                Box::pin(ready(Vec::new()))
+            }
             Manner::Hangs => Box::pin(pending()),
             Manner::IsFrozen(limit) => Box::pin(async move {
                 sleep(limit).await;
@@ -148,8 +160,8 @@ impl HistoryStore for Stubborn {
         self.answer(|store| store.read(topic, after, most))
     }
 
-    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<()>> {
-        self.answer(|store| store.begin(topic, epoch, ttl))
+    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, life: Duration) -> BoxFuture<'a, Result<()>> {
+        self.answer(|store| store.begin(topic, epoch, life))
     }
 
     fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<()>> {

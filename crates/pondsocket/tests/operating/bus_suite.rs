@@ -32,6 +32,8 @@ enum Fault {
     NeverRestarts,
     /// Nothing expires, and no message is removed.
     Hoards,
+    /// A history without a message cannot be prolonged.
+    ForgetsQuiet,
     /// A record replaces any other.
     Overwrites,
     /// The history is lost with the engine, which is allowed.
@@ -111,7 +113,9 @@ impl HistoryStore for FaultyBus {
             match self.1 {
                 Fault::Trims => append.topic = append.topic.as_str().trim().into(),
                 Fault::Repeats => append.is_repeated = false,
-                Fault::Hoards => (append.messages, append.ttl) = (usize::MAX, Duration::from_secs(600)),
+                Fault::Hoards => {
+                    (append.messages, append.bytes, append.ttl) = (usize::MAX, usize::MAX, Duration::from_secs(600));
+                }
                 Fault::LosesHistoryInSilence => append.epoch = Epoch::new(1),
                 _ => {}
             }
@@ -134,10 +138,12 @@ impl HistoryStore for FaultyBus {
         self.store().read(topic, after.filter(|_| self.1 != Fault::ReadsTheEnd), most)
     }
 
-    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, life: Duration) -> BoxFuture<'a, Result<(), BusError>> {
         match self.1 {
-            Fault::Repeats => self.store().restart(topic, epoch, ttl),
-            _ => self.store().begin(topic, epoch, ttl),
+            Fault::Repeats => self.store().restart(topic, epoch, life),
+            Fault::Hoards => self.store().begin(topic, epoch, life * 600),
+            Fault::ForgetsQuiet => self.store().begin(topic, epoch, Duration::from_millis(100)),
+            _ => self.store().begin(topic, epoch, life),
         }
     }
 
@@ -196,6 +202,9 @@ async fn faults_of_a_store_are_found() {
     assert!(fails!(Fault::NeverRestarts, a_restart_begins_a_history_anew));
     assert!(fails!(Fault::Hoards, a_history_expires));
     assert!(fails!(Fault::Hoards, a_history_keeps_a_number_of_messages));
+    assert!(fails!(Fault::Hoards, a_history_keeps_a_number_of_bytes));
+    assert!(fails!(Fault::Hoards, a_history_without_a_message_ends));
+    assert!(fails!(Fault::ForgetsQuiet, a_history_without_a_message_ends));
     assert!(fails!(Fault::Hoards, a_record_expires));
     assert!(fails!(Fault::Overwrites, of_several_nodes_one_replaces_a_record));
     assert!(fails!(Fault::Overwrites, a_record_of_a_later_version_stays));

@@ -33,6 +33,7 @@ fn in_history(id: &str, epoch: u32) -> Append {
         is_repeated: false,
         epoch: Epoch::new(epoch),
         messages: 10,
+        bytes: usize::MAX,
         ttl: Duration::from_secs(60),
     }
 }

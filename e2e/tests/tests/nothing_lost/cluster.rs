@@ -94,8 +94,8 @@ impl Cluster {
         }
         cluster.begin_messages().await;
         // Twice: what some received by the first time was sent before the last ones had joined, whom they are yet to see join.
-        cluster.heals("the begin").await;
-        cluster.heals("the begin").await;
+        cluster.wait_until_healthy("the begin").await;
+        cluster.wait_until_healthy("the begin").await;
         cluster.begin = cluster.tallies();
         cluster
     }
@@ -176,7 +176,7 @@ impl Cluster {
 
     /// Waits until every reader has messages of all publishers in its room that were sent from now on. Their positions show that all
     /// nodes are in one history.
-    pub(crate) async fn heals(&self, what: &str) -> Duration {
+    pub(crate) async fn wait_until_healthy(&self, what: &str) -> Duration {
         let begin = Instant::now();
         let sent: Vec<_> = self.publishers.iter().map(Publisher::sent).collect();
         for Reader { log, room, .. } in &self.readers {

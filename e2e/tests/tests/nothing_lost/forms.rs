@@ -95,7 +95,7 @@ impl Extent {
     /// Lets it happen. Returns a remark for the table.
     ///
     /// `percent` is the part of the long form; `None` stands for the short form.
-    pub(crate) async fn happens(self, cluster: &mut Cluster, percent: Option<usize>) -> String {
+    pub(crate) async fn run(self, cluster: &mut Cluster, percent: Option<usize>) -> String {
         let form = usize::from(percent.is_some());
         let part = |of: usize| (of * percent.unwrap_or(100)).div_ceil(100);
         match self {
@@ -134,7 +134,7 @@ async fn cuts(cluster: &mut Cluster, away: Duration, period: Duration, time: Dur
             progress(cluster, begin, &format!("{cuts} cuts"));
         }
     }
-    cluster.heals("the cuts").await;
+    cluster.wait_until_healthy("the cuts").await;
     let total = cluster.total();
     nobody_was_told(cluster, &total, "cuts");
     format!("{cuts} cuts in {:.0} s", begin.elapsed().as_secs_f64())
@@ -150,7 +150,7 @@ async fn kills(cluster: &mut Cluster, runs: usize) -> String {
         cluster.kill(node);
         sleep(Duration::from_millis(1500)).await;
         cluster.start_node(node).await;
-        cluster.heals("the kill").await;
+        cluster.wait_until_healthy("the kill").await;
         if run % 10 == 0 {
             progress(cluster, begin, &format!("{run} of {runs} kills"));
         }
@@ -173,7 +173,7 @@ async fn restarts(cluster: &mut Cluster, runs: usize) -> String {
             cluster.stop(node).await;
             cluster.start_node(node).await;
             // As a deploy does, which waits until the new node serves clients.
-            cluster.heals("the restart").await;
+            cluster.wait_until_healthy("the restart").await;
         }
         if run % 5 == 0 {
             progress(cluster, begin, &format!("{run} of {runs} restarts"));
@@ -199,7 +199,7 @@ async fn faults(cluster: &mut Cluster, messages: usize, is_long: bool) -> String
             Some(fault) => fault,
             None => possible[cluster.rng.index(possible.len())],
         };
-        bears(cluster, fault).await;
+        inject(cluster, fault).await;
         count += 1;
         told += usize::from(fault.is_told);
         if shown.elapsed() > seconds(30) {
@@ -211,11 +211,11 @@ async fn faults(cluster: &mut Cluster, messages: usize, is_long: bool) -> String
 }
 
 /// Lets a fault happen, and checks that nobody has noticed more than he may.
-async fn bears(cluster: &mut Cluster, fault: &Fault) {
+async fn inject(cluster: &mut Cluster, fault: &Fault) {
     let Fault { name, is_told, cause, .. } = fault;
     let (begin, before) = (Instant::now(), cluster.tallies());
     cause(cluster).await;
-    let healed = cluster.heals(name).await;
+    let healed = cluster.wait_until_healthy(name).await;
     let after = cluster.tallies();
     let since: Vec<_> = after.iter().zip(&before).map(|(after, before)| after.since(before)).collect();
     let all = Tally::sum(&since);

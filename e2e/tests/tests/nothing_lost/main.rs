@@ -72,6 +72,6 @@ async fn nothing_is_lost_and_nothing_comes_twice_on_any_node() {
 async fn run(form: Form, seed: u64, percent: Option<usize>) -> (Table, Vec<String>) {
     let setup = if percent.is_some() { form.long } else { form.short };
     let mut cluster = Cluster::start(setup, seed).await;
-    let note = form.extent.happens(&mut cluster, percent).await;
+    let note = form.extent.run(&mut cluster, percent).await;
     cluster.ends(note).await
 }

@@ -35,6 +35,7 @@ use pondsocket_proto::cluster::{
     Answer, ChannelKey, ClusterRequest, Command, Core, Input, NodeId, NodeOutput, Output, Settings, Topics, Verdict,
 };
 use pondsocket_proto::id::{ChannelName, RequestId, UserId};
+use pondsocket_proto::model::MemberChange;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -527,7 +528,12 @@ impl Replication for ChannelReplication {
         for outbound in what {
             let channel = self.key(channel);
             match outbound {
-                Outbound::Change(change) => self.node.handle_now([Input::Local { channel, change }]),
+                Outbound::Change(change) => {
+                    if matches!(change, MemberChange::Joined { .. }) {
+                        self.node.note_member(&channel);
+                    }
+                    self.node.handle_now([Input::Local { channel, change }]);
+                }
                 Outbound::Moved(user) => self.node.handle_now([Input::Moved { channel, user }]),
                 // The sender has checked that there is room. If there is none any more, the message is counted as
                 // dropped.

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Node;
 use super::append_queue::QueuedAppend;
-use super::history::PATIENCE;
+use super::history::STORE_TIMEOUT;
 use super::outgoing::Run;
 use super::queue::QueuedPublish;
 use crate::cluster::{Appended, BoxFuture, BusErrorKind, HistoryStore, Outcome, Publish};
@@ -22,10 +22,10 @@ const APPEND_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest time for which the bus waits for the store, or the store for the bus. A healthy one answers far sooner, and the bus
 /// carries what keeps this node alive for others.
-const HOLD: Duration = Duration::from_millis(500);
+const ORDER_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The delay of a wake-up behind which the process has stood still: it was suspended, or its machine was.
-const STOOD_STILL: Duration = Duration::from_millis(100);
+/// The delay of a wake-up from which on the process, or its machine, counts as suspended.
+const SUSPENSION_THRESHOLD: Duration = Duration::from_millis(100);
 
 /// Sends what waits, for ever. While one batch is under way the next one grows, so that the cost of each message falls with the
 /// load. One batch at a time also keeps the order when messages are queued again.
@@ -50,7 +50,7 @@ async fn publish_all(node: &Node) {
             continue;
         }
         let outcomes = node.bus.publish(publishes_of(&batch)).await;
-        if apply_outcomes(node, batch.into_iter().zip(outcomes)) {
+        if apply_outcomes(node, with_outcomes(batch, outcomes)) {
             sleep(PAUSE).await;
         }
     }
@@ -73,7 +73,7 @@ struct Sender<'a> {
     refuses: bool,
     /// The time at which the store has last taken a message, in milliseconds.
     answered: u64,
-    /// The time from which the silence of the store counts, because the node stood still before, in milliseconds.
+    /// The time from which the silence of the store counts, because the node was suspended before, in milliseconds.
     counts_from: u64,
     /// The time at which messages are given up, if the store takes none before.
     gives_up_at: Option<Instant>,
@@ -86,7 +86,7 @@ struct UnderWay<'a, E, O> {
     runs: Vec<Vec<E>>,
     outcomes: BoxFuture<'a, Vec<Vec<O>>>,
     /// The time from which the other kind does not wait for them any more.
-    held_until: Instant,
+    ordered_until: Instant,
 }
 
 impl<'a, E, O: Send + 'a> UnderWay<'a, E, O> {
@@ -102,7 +102,7 @@ impl<'a, E, O: Send + 'a> UnderWay<'a, E, O> {
             }
             outcomes
         });
-        Some(UnderWay { runs, outcomes, held_until: Instant::now() + HOLD })
+        Some(UnderWay { runs, outcomes, ordered_until: Instant::now() + ORDER_TIMEOUT })
     }
 }
 
@@ -142,7 +142,7 @@ impl<'a> Sender<'a> {
                 biased;
                 // First, because a bus may answer at once for as long as there is something to publish.
                 runs = outcomes(&mut self.appending) => {
-                    self.excuse_suspension(Instant::now());
+                    self.extend_after_suspension(Instant::now());
                     let applied = self.node.apply_appended(runs, self.counts_from);
                     if applied.answers {
                         self.answered = self.node.clock.now();
@@ -153,7 +153,7 @@ impl<'a> Sender<'a> {
                     }
                 }
                 runs = outcomes(&mut self.publishing) => {
-                    if apply_outcomes(self.node, runs.into_iter().flat_map(|(run, outcomes)| run.into_iter().zip(outcomes))) {
+                    if apply_outcomes(self.node, runs.into_iter().flat_map(|(run, outcomes)| with_outcomes(run, outcomes))) {
                         self.publishes_from = Instant::now() + PAUSE;
                     }
                 }
@@ -165,9 +165,9 @@ impl<'a> Sender<'a> {
 
     /// Sends what can be sent. Returns the time at which more can be, if nothing happens before.
     fn send(&mut self, now: Instant) -> Option<Instant> {
-        let [publishes_held, appends_held] = self.held(now);
-        let may_publish = self.publishing.is_none() && self.publishes_from <= now && appends_held.is_none();
-        let may_append = self.appending.is_none() && self.appends_from <= now && publishes_held.is_none();
+        let [publishes_until, appends_until] = self.order_timeouts(now);
+        let may_publish = self.publishing.is_none() && self.publishes_from <= now && appends_until.is_none();
+        let may_append = self.appending.is_none() && self.appends_from <= now && publishes_until.is_none();
         let (runs, dropped, waiting_since) = {
             let mut outgoing = self.node.outgoing.lock();
             let runs = match (may_publish, may_append) {
@@ -182,34 +182,36 @@ impl<'a> Sender<'a> {
         self.begin(runs);
         self.gives_up_at = self.time_to_give_up(waiting_since);
         let pauses = [self.publishes_from, self.appends_from].into_iter().filter(|from| *from > now);
-        pauses.chain(self.held(now).into_iter().flatten()).chain(self.gives_up_at).min()
+        pauses.chain(self.order_timeouts(now).into_iter().flatten()).chain(self.gives_up_at).min()
     }
 
-    /// The time at which messages are given up: when the store has taken none for [`PATIENCE`], with the oldest one queued or under
+    /// The time at which messages are given up: when the store has taken none for [`STORE_TIMEOUT`], with the oldest one queued or under
     /// way. So no message waits for longer because it was queued during an attempt, and none is given up because it has waited behind
     /// others that the store took. `queued` is the time at which the oldest one of the queue was queued.
     fn time_to_give_up(&self, queued: Option<u64>) -> Option<Instant> {
         let mut under_way = self.appending.iter().flat_map(|sent| sent.runs.iter().flatten());
         let sent = under_way.find(|entry| !entry.is_given_up).map(|entry| entry.at);
         let oldest = sent.into_iter().chain(queued).min()?;
-        Some(self.node.clock.instant(oldest.max(self.answered).max(self.counts_from) + PATIENCE))
+        Some(self.node.clock.instant(oldest.max(self.answered).max(self.counts_from) + STORE_TIMEOUT))
     }
 
-    /// Gives the store another [`HOLD`] if this node has stood still: it may have answered meanwhile, or the wait for its answer has
-    /// ended and it has to be asked again. The time for which the node stood still is no silence of the store. Not twice in a row, so
+    /// Gives the store another [`ORDER_TIMEOUT`] if this node was suspended: it may have answered meanwhile, or the wait for its answer has
+    /// ended and it has to be asked again. The time of the suspension is no silence of the store. Not twice in a row, so
     /// that on a machine which is always late messages are given up, too.
-    fn excuse_suspension(&mut self, now: Instant) {
+    fn extend_after_suspension(&mut self, now: Instant) {
         let time = self.node.clock.now();
-        if self.wakes_at.is_some_and(|at| now > at + STOOD_STILL) && time > self.counts_from + 2 * PATIENCE {
-            self.counts_from = time.saturating_sub(PATIENCE) + HOLD.as_millis() as u64;
-            self.gives_up_at = self.gives_up_at.map(|at| at.max(now + HOLD));
+        if self.wakes_at.is_some_and(|at| now > at + SUSPENSION_THRESHOLD)
+            && time > self.counts_from + 2 * STORE_TIMEOUT
+        {
+            self.counts_from = time.saturating_sub(STORE_TIMEOUT) + ORDER_TIMEOUT.as_millis() as u64;
+            self.gives_up_at = self.gives_up_at.map(|at| at.max(now + ORDER_TIMEOUT));
         }
     }
 
     /// Gives up the messages whose time has come. Their attempt goes on, because messages of other channels may be part of it.
     fn give_up(&mut self, now: Instant) {
-        self.excuse_suspension(now);
-        let until = self.node.clock.now().saturating_sub(PATIENCE);
+        self.extend_after_suspension(now);
+        let until = self.node.clock.now().saturating_sub(STORE_TIMEOUT);
         if self.gives_up_at.is_some_and(|at| at <= now) && self.answered <= until {
             let under_way = self.appending.iter_mut().flat_map(|sent| sent.runs.iter_mut().flatten());
             self.node.give_up_until(until, under_way);
@@ -218,11 +220,11 @@ impl<'a> Sender<'a> {
 
     /// The times until which what is published, and what is appended, holds up the other kind. It does not if the store does not
     /// take messages, or if one of the two has not answered for too long.
-    fn held(&self, now: Instant) -> [Option<Instant>; 2] {
-        let publishing = self.publishing.as_ref().map(|sent| sent.held_until);
-        let held = [publishing, self.appending.as_ref().map(|sent| sent.held_until)];
-        let is_apart = self.refuses || held.iter().flatten().any(|until| *until <= now);
-        held.map(|until| until.filter(|_| !is_apart))
+    fn order_timeouts(&self, now: Instant) -> [Option<Instant>; 2] {
+        let publishing = self.publishing.as_ref().map(|sent| sent.ordered_until);
+        let until = [publishing, self.appending.as_ref().map(|sent| sent.ordered_until)];
+        let is_apart = self.refuses || until.iter().flatten().any(|until| *until <= now);
+        until.map(|until| until.filter(|_| !is_apart))
     }
 
     /// Gives runs to the bus and to the store, in their order. None of the calls waits.
@@ -246,6 +248,11 @@ impl<'a> Sender<'a> {
     }
 }
 
+/// The messages of a batch with their outcomes. What became of a message whose outcome is left out is not known.
+pub(super) fn with_outcomes<E, O>(batch: Vec<E>, outcomes: Vec<O>) -> impl Iterator<Item = (E, Option<O>)> {
+    batch.into_iter().zip(outcomes.into_iter().map(Some).chain(std::iter::repeat_with(|| None)))
+}
+
 fn publishes_of(batch: &[QueuedPublish]) -> Vec<Publish> {
     batch.iter().map(|entry| entry.publish.clone()).collect()
 }
@@ -253,18 +260,22 @@ fn publishes_of(batch: &[QueuedPublish]) -> Vec<Publish> {
 /// Applies the outcomes of a batch. A message that was certainly not sent, and may be sent soon, is queued again. A
 /// message that may have been sent is not sent twice: clients would receive it twice. Returns `true` if messages were queued
 /// again.
-fn apply_outcomes(node: &Node, outcomes: impl Iterator<Item = (QueuedPublish, Outcome)>) -> bool {
+fn apply_outcomes(node: &Node, outcomes: impl Iterator<Item = (QueuedPublish, Option<Outcome>)>) -> bool {
     let mut again = Vec::new();
     let (mut unknown, mut refused) = (0, 0);
     for (entry, outcome) in outcomes {
         match outcome {
-            Outcome::Sent { .. } => {}
-            Outcome::Unknown(error) => {
+            Some(Outcome::Sent { .. }) => {}
+            Some(Outcome::Unknown(error)) => {
                 tracing::debug!(target: "pondsocket::bus", %error, "a message may be lost");
                 unknown += 1;
             }
-            Outcome::NotSent(error) if is_passing(error.kind()) => again.push(entry),
-            Outcome::NotSent(error) => {
+            None => {
+                tracing::debug!(target: "pondsocket::bus", "a message may be lost: the bus has left out its outcome");
+                unknown += 1;
+            }
+            Some(Outcome::NotSent(error)) if is_passing(error.kind()) => again.push(entry),
+            Some(Outcome::NotSent(error)) => {
                 let topic = entry.publish.topic.as_str();
                 tracing::warn!(target: "pondsocket::bus", topic, %error, "the bus refused a message");
                 refused += 1;

@@ -41,6 +41,7 @@ impl Tasks {
         ];
         if node.shares_histories() {
             others.push(runtime.spawn(history::run_reads(Arc::clone(node))));
+            others.push(runtime.spawn(history::run_prolongations(Arc::clone(node))));
             others.push(runtime.spawn(sessions::run(Arc::clone(node))));
         }
         Tasks { stopper, bus: Mutex::new(Some(bus)), others }

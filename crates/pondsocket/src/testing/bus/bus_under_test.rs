@@ -125,6 +125,8 @@ macro_rules! bus_conformance {
             a_history_expires
             a_message_prolongs_its_history
             a_history_keeps_a_number_of_messages
+            a_history_keeps_a_number_of_bytes
+            a_history_without_a_message_ends
             a_history_may_have_no_limits
             a_large_message_is_kept
             messages_are_kept_unchanged

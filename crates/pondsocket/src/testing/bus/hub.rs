@@ -324,8 +324,8 @@ impl HistoryStore for MemoryBus {
         self.ask(|store, now| store.read(topic, after, most, now))
     }
 
-    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {
-        self.ask(|store, now| store.begin(topic, epoch, ttl, now))
+    fn begin<'a>(&'a self, topic: &'a Topic, epoch: Epoch, life: Duration) -> BoxFuture<'a, Result<(), BusError>> {
+        self.ask(|store, now| store.begin(topic, epoch, life, now))
     }
 
     fn restart<'a>(&'a self, topic: &'a Topic, epoch: Epoch, ttl: Duration) -> BoxFuture<'a, Result<(), BusError>> {

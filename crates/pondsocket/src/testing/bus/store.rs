@@ -39,6 +39,8 @@ struct History {
     /// The time at which the messages expire. The history goes on for longer.
     until: Instant,
     kept: VecDeque<Kept>,
+    /// The bytes of their texts.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl Store {
         let history =
             self.histories.prolong(append.topic.as_str(), numbered(append.ttl), now, || History::new(epoch(), now));
         if history.until <= now {
-            history.kept.clear();
+            history.remove_all_but(0, 0);
         }
         if append.is_repeated
             && let Some(position) = history.position_of(&append.id)
@@ -76,10 +78,9 @@ impl Store {
         let position = history.position();
         let text = [&append.head, position.to_string().as_bytes(), &append.tail].concat();
         let data = Bytes::from(text);
+        history.bytes += data.len();
         history.kept.push_back(Kept { id: append.id.clone(), since: now, data: data.clone() });
-        while history.kept.len() > append.messages {
-            history.kept.pop_front();
-        }
+        history.remove_all_but(append.messages, append.bytes);
         (position, Some(data))
     }
 
@@ -98,9 +99,11 @@ impl Store {
         StoredHistory { position: Some(history.position()), messages }
     }
 
-    pub(super) fn begin(&mut self, topic: &Topic, epoch: Epoch, ttl: Duration, now: Instant) {
-        if self.histories.get(topic.as_str(), now).is_none() {
-            self.restart(topic, epoch, ttl, now);
+    pub(super) fn begin(&mut self, topic: &Topic, epoch: Epoch, life: Duration, now: Instant) {
+        let (topic, until) = (topic.as_str(), self.histories.until(topic.as_str(), now));
+        if self.histories.get(topic, now).is_none_or(|history| history.last == 0) {
+            let life = until.map_or(life, |until| life.max(until - now));
+            self.histories.prolong(topic, life, now, || History::new(epoch, now));
         }
     }
 
@@ -116,7 +119,7 @@ impl Store {
     }
 
     pub(super) fn put(&mut self, key: &str, record: &StoredRecord, replaces: u64, ttl: Duration, now: Instant) -> bool {
-        let is_kept = self.records.get(key, now).is_none_or(|held| held.version <= replaces || held == record);
+        let is_kept = self.records.get(key, now).is_none_or(|kept| kept.version <= replaces || kept == record);
         if is_kept {
             *self.records.prolong(key, ttl, now, || record.clone()) = record.clone();
         }
@@ -131,7 +134,14 @@ impl Store {
 
 impl History {
     fn new(epoch: Epoch, now: Instant) -> History {
-        History { epoch, last: 0, until: now, kept: VecDeque::new() }
+        History { epoch, last: 0, until: now, kept: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Removes the oldest messages over these bounds.
+    fn remove_all_but(&mut self, messages: usize, bytes: usize) {
+        while self.kept.len() > messages || self.bytes > bytes {
+            self.bytes -= self.kept.pop_front().map_or(0, |first| first.data.len());
+        }
     }
 
     fn position(&self) -> Position {
@@ -153,6 +163,11 @@ impl<V> Default for Expiring<V> {
 impl<V> Expiring<V> {
     fn get(&self, name: &str, now: Instant) -> Option<&V> {
         self.values.get(name).filter(|(until, _)| *until > now).map(|(_, value)| value)
+    }
+
+    /// The time at which the value of a name expires.
+    fn until(&self, name: &str, now: Instant) -> Option<Instant> {
+        self.values.get(name).map(|(until, _)| *until).filter(|until| *until > now)
     }
 
     /// Keeps the value of a name for `ttl`. If there is none it is made.

@@ -2,21 +2,32 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use pondsocket_proto::channel::HistoryRules;
 use pondsocket_proto::cluster::ChannelKey;
 use pondsocket_proto::cluster::message::{Body, Envelope, Ext, kept, short};
 
 use super::super::append_queue::QueuedAppend;
-use super::super::sender::is_passing;
+use super::super::sender::{is_passing, with_outcomes};
 use super::super::{Node, USUAL_SIZE};
 use super::host::Instance;
-use crate::cluster::{Append, Appended, BoxFuture, BusError, HistoryStore};
+use crate::cluster::{Append, Appended, BoxFuture, BusError, BusErrorKind, HistoryStore};
 use crate::engine::ids;
 use crate::metrics::ClusterEvent;
 
+/// The most bytes by which the text of a message is longer in the store than the one for clients, if names are of the usual length.
+const ENVELOPE: usize = 512;
+
+/// The messages, bytes and milliseconds of a history that has no rules: as by default.
+const WITHOUT_RULES: (usize, usize, u64) = (256, 384 * 1024, 120_000);
+
+/// The least bytes of a text for clients.
+const LEAST_TEXT: usize = 64;
+
 impl Node {
-    /// Gives a batch to the store. Without outcomes nothing was sent.
+    /// Gives a batch to the store.
     pub(in super::super) fn append_batch<'a>(
         &self,
         store: &'a dyn HistoryStore,
@@ -25,7 +36,10 @@ impl Node {
         match self.has_identity() {
             true => store.append(batch.iter_mut().map(|entry| self.append_of(entry)).collect()),
             // The node signs no message before it has its number.
-            false => Box::pin(std::future::ready(Vec::new())),
+            false => {
+                let refused = || Appended::NotSent(BusError::new(BusErrorKind::Closed, "the node has no number yet"));
+                Box::pin(std::future::ready(batch.iter().map(|_| refused()).collect()))
+            }
         }
     }
 
@@ -52,8 +66,12 @@ impl Node {
         let id = kept::signature(str::from_utf8(&data).expect("an encoded message is text")).into();
         let (head, tail) = kept::divide(&data).expect("the request id is the placeholder");
         let (head, tail) = (Bytes::copy_from_slice(head), Bytes::copy_from_slice(tail));
-        let (messages, ttl) = self.histories.open.lock().bounds(&topic);
-        Append { topic, head, tail, id, is_repeated: *is_repeated, epoch: ids::fresh_epoch(), messages, ttl }
+        // A channel that has closed has no rules here any more: then those of other nodes must not lose what they have.
+        let rules = self.histories.open.lock().rules(&topic);
+        let bounds = |rules: Arc<HistoryRules>| (rules.messages, stored_bytes(&rules), rules.ttl);
+        let (messages, bytes, ttl) = rules.map_or(WITHOUT_RULES, bounds);
+        let (ttl, epoch) = (Duration::from_millis(ttl), ids::fresh_epoch());
+        Append { topic, head, tail, id, is_repeated: *is_repeated, epoch, messages, bytes, ttl }
     }
 
     /// Applies the outcomes of runs of messages. The silence of the store before `counts_from` does not count.
@@ -64,9 +82,7 @@ impl Node {
     ) -> Applied {
         let (mut again, mut late) = (Vec::new(), HashMap::new());
         let (mut appended, mut fails) = (0, false);
-        let outcomes = runs.into_iter().flat_map(|(run, outcomes)| {
-            run.into_iter().zip(outcomes.into_iter().map(Some).chain(std::iter::repeat_with(|| None)))
-        });
+        let outcomes = runs.into_iter().flat_map(|(run, outcomes)| with_outcomes(run, outcomes));
         for (mut entry, outcome) in outcomes {
             let position = match outcome {
                 Some(Appended::At(position)) => Some(position),
@@ -80,7 +96,7 @@ impl Node {
                         // Its channel has delivered it.
                         continue;
                     }
-                    entry.is_repeated |= matches!(outcome, Some(Appended::Unknown(_)));
+                    entry.is_repeated |= !matches!(outcome, Some(Appended::NotSent(_)));
                     // Not since it was queued: the store may have been busy with those ahead of it.
                     if self.is_given_up(entry.tried_at.unwrap_or(entry.at).max(counts_from)) {
                         late.insert(entry.of.serial, (entry.key.clone(), entry.of.clone()));
@@ -147,6 +163,13 @@ fn warn_refused(key: &ChannelKey, error: &BusError) {
     tracing::warn!(target: "pondsocket::bus", endpoint, channel, %error, "the store refused a message: other nodes do not get it");
 }
 
+/// The bytes that the store is to keep, so that it has all messages that the nodes keep. Their texts there are longer than those for
+/// clients, by the parts that only nodes read.
+fn stored_bytes(rules: &HistoryRules) -> usize {
+    let messages = rules.messages.min(rules.bytes / LEAST_TEXT);
+    rules.bytes.saturating_add(messages.saturating_mul(ENVELOPE))
+}
+
 /// The id of a message among those of its source.
 fn message_id(of: &Instance, number: u64) -> String {
     format!("h{:x}.{number:x}", of.serial)
@@ -157,4 +180,24 @@ pub(super) fn number_of(of: &Instance, id: &str) -> Option<u64> {
     let (serial, number) = id.strip_prefix('h')?.split_once('.')?;
     let serial = u64::from_str_radix(serial, 16).ok()?;
     u64::from_str_radix(number, 16).ok().filter(|_| serial == of.serial)
+}
+
+#[cfg(all(test, not(pond_loom)))]
+mod tests {
+    use super::*;
+
+    fn stored(messages: usize, bytes: usize) -> usize {
+        let (ttl, replay_messages, replay_bytes) = (1, 1, 1);
+        let rules =
+            HistoryRules { messages, bytes, ttl, replay_messages, replay_bytes, stamp: None, replies_overtake: false };
+        stored_bytes(&rules)
+    }
+
+    #[test]
+    fn the_store_keeps_what_the_nodes_keep_and_a_multiple_of_it_at_most() {
+        assert_eq!(stored(256, 256 * 1024), WITHOUT_RULES.1);
+        assert_eq!(stored(2, 1 << 30), (1 << 30) + 2 * 512);
+        assert_eq!(stored(usize::MAX, 64_000), 9 * 64_000);
+        assert_eq!(stored(usize::MAX, usize::MAX), usize::MAX);
+    }
 }

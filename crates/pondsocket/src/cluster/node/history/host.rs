@@ -6,7 +6,7 @@ use pondsocket_proto::id::ChannelName;
 use pondsocket_proto::position::{Epoch, Position};
 
 /// The time in milliseconds for which messages and joins wait for a store that does not answer.
-pub(in super::super) const PATIENCE: u64 = 2000;
+pub(in super::super) const STORE_TIMEOUT: u64 = 2000;
 
 /// The channels of one endpoint, for the histories that they share. No method waits. Those that return `bool` return `true`
 /// if the channel lacks messages that have to be read from the store.

@@ -15,6 +15,7 @@
 
 mod append;
 mod host;
+mod prolong;
 mod read;
 mod waits;
 
@@ -31,9 +32,10 @@ use crate::engine::ids;
 use crate::engine::sync::Mutex;
 use crate::metrics::ClusterEvent;
 
-pub(super) use host::PATIENCE;
+pub(super) use host::STORE_TIMEOUT;
 pub(crate) use host::{HistoryHost, HistoryState, Instance};
 
+pub(super) use prolong::run as run_prolongations;
 pub(super) use read::run as run_reads;
 
 use waits::HistoryWaits;
@@ -44,6 +46,7 @@ pub(super) struct SharedHistories {
     open: Mutex<read::OpenHistories>,
     /// Notified when a read is due earlier than the task knows.
     read_due: Notify,
+    prolongations: prolong::Prolongations,
     /// The joins that wait for histories.
     waits: HistoryWaits,
 }
@@ -55,7 +58,7 @@ impl Node {
         // The subscription comes first: what is appended between the two would be missed otherwise. While the bus is down there
         // is none, and the read shows that the store is away, too.
         let is_due = !is_up || self.core.lock().is_subscribed(&key);
-        let read_at = if is_due { now } else { now + PATIENCE };
+        let read_at = if is_due { now } else { now + STORE_TIMEOUT };
         let topic = self.topics.channel(&key);
         self.histories.open.lock().add(topic, key, serial, Arc::clone(rules), (now, read_at));
         self.histories.read_due.notify_one();
@@ -97,7 +100,8 @@ impl Node {
 
     /// Returns `true` if the store has not answered for so long that nothing waits for it any more, since this time.
     pub(super) fn is_given_up(&self, since: u64) -> bool {
-        self.clock.now().saturating_sub(since) >= PATIENCE || self.down_for() >= Duration::from_millis(PATIENCE)
+        self.clock.now().saturating_sub(since) >= STORE_TIMEOUT
+            || self.down_for() >= Duration::from_millis(STORE_TIMEOUT)
     }
 
     /// Lets a channel give positions by itself, because the store does not answer. What it has queued is gone already.

@@ -13,17 +13,18 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{Host, Node};
 use super::append::number_of;
-use super::host::{HistoryState, Instance, PATIENCE};
+use super::host::{HistoryState, Instance, STORE_TIMEOUT};
+use super::prolong::life;
 use crate::cluster::{BusError, HistoryStore, Lost, StoredHistory};
 use crate::engine::ids;
 use crate::metrics::ClusterEvent;
 
 /// The time in milliseconds for which a channel waits for messages that nearly always come by themselves: the answers of the
 /// store and the messages of its topic arrive over two connections.
-const GRACE: u64 = 50;
+const REORDER_DELAY: u64 = 50;
 
 /// The time in milliseconds after which a failed read is repeated.
-const RETRY: u64 = 500;
+pub(super) const RETRY: u64 = 500;
 
 /// The most reads at a time.
 const MOST_READS: usize = 32;
@@ -43,6 +44,8 @@ struct OpenHistory {
     rules: Arc<HistoryRules>,
     /// The time at which it was opened, in milliseconds.
     opened: u64,
+    /// `true` if its channel has had a member on this node since.
+    is_used: bool,
     /// The time of the next read; `None` if none is to be made.
     read_at: Option<u64>,
     /// The planned read is made only if the history is still at this position: otherwise what it lacked has come by itself.
@@ -63,7 +66,8 @@ impl OpenHistories {
     ) {
         let of = Instance { channel: key.channel.clone(), serial };
         self.withdraw(&topic);
-        let open = OpenHistory { key, of, rules, opened, read_at: None, stuck_at: None, begun: 0, done: 0 };
+        let open =
+            OpenHistory { key, of, rules, opened, is_used: false, read_at: None, stuck_at: None, begun: 0, done: 0 };
         self.by_topic.insert(topic.clone(), open);
         self.plan(&topic, read_at);
     }
@@ -75,10 +79,16 @@ impl OpenHistories {
         }
     }
 
-    /// The most messages that the history of a topic keeps, and for how long.
-    pub(super) fn bounds(&self, topic: &Topic) -> (usize, Duration) {
-        let rules = self.by_topic.get(topic).map(|open| &open.rules);
-        rules.map_or((1, Duration::from_secs(1)), |rules| (rules.messages, Duration::from_millis(rules.ttl)))
+    /// The rules of the history of a topic.
+    pub(super) fn rules(&self, topic: &Topic) -> Option<Arc<HistoryRules>> {
+        self.by_topic.get(topic).map(|open| Arc::clone(&open.rules))
+    }
+
+    /// Notes that the channel of a topic has a member. Returns the time for which messages are kept, in milliseconds, the first time.
+    pub(super) fn note_used(&mut self, topic: &Topic) -> Option<u64> {
+        let open = self.by_topic.get_mut(topic).filter(|open| !open.is_used)?;
+        open.is_used = true;
+        Some(open.rules.ttl)
     }
 
     /// Plans a read, unless one is planned for an earlier time.
@@ -193,7 +203,7 @@ impl Node {
         let topic = self.topics.channel(key);
         let Some(of) = self.histories.open.lock().without_plan(&topic) else { return };
         let Some(state) = self.host(&key.endpoint).and_then(|host| host.history(&of)) else { return };
-        let at = self.clock.now() + GRACE;
+        let at = self.clock.now() + REORDER_DELAY;
         if self.histories.open.lock().plan_if_stuck(&topic, at, state.position) {
             self.histories.read_due.notify_one();
         }
@@ -211,9 +221,9 @@ impl Node {
         let topic = self.topics.channel(key);
         let read = self.histories.open.lock().next_read(&topic);
         // One read serves all clients that come within its delay.
-        self.plan_read(&topic, GRACE);
+        self.plan_read(&topic, REORDER_DELAY);
         let caught_up = self.loaded(key, || is_behind() && !self.histories.open.lock().is_done(&topic, read));
-        timeout(Duration::from_millis(PATIENCE), caught_up).await.is_ok()
+        timeout(Duration::from_millis(STORE_TIMEOUT), caught_up).await.is_ok()
     }
 
     fn plan_read(&self, topic: &Topic, delay: u64) {
@@ -310,12 +320,11 @@ impl Node {
         &self,
         store: &dyn HistoryStore,
         topic: &Topic,
-        OpenHistory { key, rules, .. }: &OpenHistory,
+        OpenHistory { key, rules, is_used, .. }: &OpenHistory,
         state: HistoryState,
     ) -> Result<StoredHistory, BusError> {
-        let ttl = Duration::from_millis(rules.ttl);
         if state.owes_restart {
-            store.restart(topic, ids::fresh_epoch(), ttl).await?;
+            store.restart(topic, ids::fresh_epoch(), Duration::from_millis(rules.ttl)).await?;
             // The members of other nodes have missed what was sent here, and are to learn it before the next message.
             self.announce_restart(key);
         }
@@ -324,7 +333,7 @@ impl Node {
         if stored.position.is_some() {
             return Ok(stored);
         }
-        store.begin(topic, ids::fresh_epoch(), ttl).await?;
+        store.begin(topic, ids::fresh_epoch(), life(*is_used, rules.ttl)).await?;
         store.read(topic, None, rules.messages).await
     }
 

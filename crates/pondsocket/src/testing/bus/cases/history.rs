@@ -28,6 +28,7 @@ fn message(topic: &str, id: &str) -> Append {
         is_repeated: false,
         epoch: FIRST,
         messages: 2000,
+        bytes: usize::MAX,
         ttl: LONG,
     }
 }
@@ -361,6 +362,64 @@ pub async fn a_history_keeps_a_number_of_messages(subject: &dyn BusUnderTest) {
     assert_eq!(texts(&node.read_all("t").await).len(), 0);
     assert_eq!(node.append(message("t", "502")).await, at(502));
     assert_eq!(texts(&node.read_all("t").await).len(), 1);
+}
+
+/// A history keeps the last messages that have as many bytes as the latest one allows, and at most a quarter more; the offsets go on.
+pub async fn a_history_keeps_a_number_of_bytes(subject: &dyn BusUnderTest) {
+    const SIZE: usize = 1000;
+    let node = TestNode::up(subject).await;
+    let bounded = |number: usize, size: usize, bytes: usize| {
+        let sized = Append { tail: ".".repeat(size).into(), ..message("t", &number.to_string()) };
+        Append { tail: [&sized.tail[..], b";"].concat().into(), bytes, ..sized }
+    };
+    node.append_all((1..=500).map(|number| bounded(number, SIZE, 20 * SIZE)).collect()).await;
+    let kept = async || -> Vec<usize> {
+        let history = node.read_all("t").await;
+        history.messages.iter().map(|message| message.data.len()).collect()
+    };
+    let sizes = kept().await;
+    let bytes: usize = sizes.iter().sum();
+    assert!(bytes > 18 * SIZE && bytes <= 25 * SIZE, "{bytes} bytes of {} messages", sizes.len());
+    // A smaller bound removes more, and a larger one nothing.
+    assert_eq!(node.append(bounded(501, SIZE, 3 * SIZE)).await, at(501));
+    assert!((2..=3).contains(&kept().await.len()), "{:?}", kept().await);
+    let before = kept().await.len();
+    node.append_all((502..=511).map(|number| bounded(number, SIZE, usize::MAX)).collect()).await;
+    assert_eq!(kept().await.len(), before + 10);
+    // One that is larger than the bound is not kept, and the next one is.
+    assert_eq!(node.append(bounded(512, 9 * SIZE, SIZE)).await, at(512));
+    assert_eq!(kept().await, [0; 0]);
+    assert_eq!(node.append(bounded(513, 0, SIZE)).await, at(513));
+    let history = node.read("t", Some(at(500)), 1000).await;
+    assert_eq!((history.position, history.messages.len()), (Some(at(513)), 1));
+    assert_eq!(history.messages[0].offset, 513);
+}
+
+/// A history that was begun and has no message ends after the time that was asked for, counted from the last call, and a shorter time
+/// shortens nothing. With a message it goes on.
+pub async fn a_history_without_a_message_ends(subject: &dyn BusUnderTest) {
+    let node = TestNode::up(subject).await;
+    let begin = async |topic: &str, epoch: u32, life: Duration| {
+        soon("beginning", node.store().begin(&topic.into(), Epoch::new(epoch), life)).await.expect("a history");
+    };
+    for topic in ["unused", "prolonged", "used"] {
+        begin(topic, 2_000_002, SHORT).await;
+    }
+    begin("prolonged", 3_000_003, LONG).await;
+    begin("prolonged", 4_000_004, SHORT).await;
+    let first = node.append(message("used", "1")).await;
+    begin("used", 5_000_005, SHORT).await;
+    let prolonged = node.read_all("prolonged").await.position;
+    let deadline = deadline();
+    while node.read_all("unused").await.position.is_some() {
+        assert!(Instant::now() < deadline, "the history does not end");
+        sleep(Duration::from_millis(10)).await;
+    }
+    // Those whose time was as short, and began earlier or at the same time, would have ended by now.
+    sleep(SHORT).await;
+    assert!(prolonged.is_some());
+    assert_eq!(node.read_all("prolonged").await.position, prolonged);
+    assert_eq!(node.read_all("used").await.position, Some(first));
 }
 
 /// Limits may be as large as their types allow.

@@ -1,0 +1,102 @@
+//! A bus that leaves out outcomes: a message that may be lost is counted, and one that may be kept is not kept twice.
+
+use std::sync::Arc;
+
+use pondsocket::cluster::{BoxFuture, Bus, BusError, BusSink, Leases, Outcome, Publish, SharedBus, Stop, Topic};
+use pondsocket::testing::bus::MemoryHub;
+use pondsocket::testing::{Client, Room};
+use pondsocket::{Channel, Connected, ConnectionContext, History, JoinContext, Joined, Options, PondSocket, Result};
+use serde_json::json;
+use testkit::{Recorder, eventually};
+
+use crate::stubborn::{Manner, Stubborn};
+
+/// The bus without its store.
+struct Storeless(Arc<Stubborn>);
+
+impl Bus for Storeless {
+    fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, std::result::Result<(), BusError>> {
+        Arc::clone(&self.0).run(sink, stop)
+    }
+
+    fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]) {
+        self.0.update_subscriptions(add, remove);
+    }
+
+    fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
+        self.0.publish(batch)
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        self.0.leases()
+    }
+}
+
+struct Member {
+    channel: Channel,
+    room: Room,
+    recorder: Recorder,
+    _pond: PondSocket,
+    _client: Client,
+}
+
+impl Member {
+    async fn join(bus: impl Into<SharedBus>) -> Member {
+        let recorder = Recorder::default();
+        let options = Options::default().bus(bus).node_name("one".to_owned());
+        let pond = PondSocket::with_options(options).expect("valid options").metrics(recorder.clone());
+        let connect = async |ctx: ConnectionContext| -> Result<Connected> { Ok(ctx.accept().user_id("ada")) };
+        let lobby = pond
+            .create_endpoint("/", connect)
+            .create_channel("/chat/:room", async |ctx: JoinContext| -> Result<Joined> { Ok(ctx.accept()) });
+        lobby.history(History::new().without(["typed"]));
+        let client = pond.test_client().connect("/").await.expect("let in");
+        let mut room = client.join("/chat/a", json!({})).await.expect("let in");
+        let channel = pond.endpoints()[0].channel("/chat/a").expect("a name");
+        channel.broadcast("said", &json!({ "n": 0 })).expect("room");
+        assert_eq!(room.next("said").await.expect("answered")["n"], 0);
+        Member { channel, room, recorder, _pond: pond, _client: client }
+    }
+
+    /// The number of messages that may be lost.
+    fn unknown(&self) -> usize {
+        let of = |event: &String| {
+            let count = event.strip_prefix("Dropped { reason: Unknown, messages: ")?.strip_suffix(" }")?;
+            count.parse::<usize>().ok()
+        };
+        self.recorder.of("cluster").iter().filter_map(of).sum()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_whose_outcome_a_bus_leaves_out_are_counted_as_perhaps_lost() {
+    for has_store in [false, true] {
+        let bus = Stubborn::new(&MemoryHub::new());
+        let shared = if has_store { SharedBus::from(Arc::clone(&bus)) } else { Storeless(Arc::clone(&bus)).into() };
+        let mut member = Member::join(shared).await;
+        assert_eq!(member.unknown(), 0);
+        bus.set(Manner::LeavesOutcomesOut);
+        for n in 0..3 {
+            member.channel.broadcast("typed", &json!({ "n": n })).expect("room");
+            assert_eq!(member.room.next("typed").await.expect("in time")["n"], n);
+        }
+        eventually("the count of those that may be lost", || member.unknown() == 3).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_position_a_bus_leaves_out_is_kept_once() {
+    let bus = Stubborn::new(&MemoryHub::new());
+    let mut member = Member::join(Arc::clone(&bus)).await;
+    bus.set(Manner::LeavesOutcomesOut);
+    let before = bus.asked();
+    member.channel.broadcast("said", &json!({ "n": 1 })).expect("room");
+    eventually("another attempt", || bus.asked() > before + 1).await;
+    bus.set(Manner::Answers);
+    assert_eq!(member.room.next("said").await.expect("in time")["n"], 1);
+    member.channel.broadcast("said", &json!({ "n": 2 })).expect("room");
+    assert_eq!(member.room.next("said").await.expect("in time")["n"], 2);
+    let topic = "pondsocket:v1:default::/chat/a".into();
+    let history = bus.history().expect("a store").read(&topic, None, 99).await.expect("a history");
+    assert_eq!((history.position.map(|at| at.offset), history.messages.len()), (Some(3), 3));
+}
