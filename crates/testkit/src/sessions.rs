@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pondsocket::{
-    Connected, ConnectionContext, Endpoint, Error, EventContext, History, JoinContext, Joined, Lobby, Options, Payload,
-    PondSocket, Recovery, Result,
+    Connected, ConnectionContext, Endpoint, Error, EventContext, History, Hooks, JoinContext, Joined, Lobby, Options,
+    Payload, PondSocket, Recovery, Result,
 };
 use serde_json::{Value, json};
 
@@ -33,7 +33,15 @@ pub struct SessionChat {
 impl SessionChat {
     /// Creates the server, which is not served yet.
     pub fn new(options: Options, history: History) -> SessionChat {
-        let pond = PondSocket::with_options(options).expect("valid options");
+        SessionChat::on(PondSocket::with_options(options).expect("valid options"), history)
+    }
+
+    /// The same with hooks.
+    pub fn with_hooks(options: Options, history: History, hooks: impl Hooks) -> SessionChat {
+        SessionChat::on(PondSocket::with_options(options).expect("valid options").hooks(hooks), history)
+    }
+
+    fn on(pond: PondSocket, history: History) -> SessionChat {
         let endpoint = pond.create_endpoint("/", connect_session);
         let recoveries = Arc::<Mutex<Vec<_>>>::default();
         let noted = Arc::clone(&recoveries);

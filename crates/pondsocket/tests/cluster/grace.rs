@@ -5,7 +5,7 @@ use std::time::Duration;
 use pondsocket::testing::bus::MemoryHub;
 use pondsocket::testing::{Change, Client, Room};
 use pondsocket::{Error, JoinContext, LeaveContext, Next, Options, PondSocket, Shutdown, State};
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::Log;
 use tokio::time::{Instant, sleep};
 
@@ -105,6 +105,33 @@ async fn a_user_that_another_node_declines_stays_for_its_grace_and_leaves_once()
     watcher.assert_silence().await;
     assert_eq!(nodes[0].left.next().await, [r#"ada connection_closed "new" false 2"#]);
     assert!(nodes[1].left.take().is_empty() && nodes[2].left.take().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_that_comes_back_on_another_node_keeps_its_assigns() {
+    for dies in [false, true] {
+        let (nodes, mut clients, (_cleo, _watcher)) = three().await;
+        let channel = |node: usize| nodes[node].node.channel("/chat/1");
+        for (key, value) in [("colour", "green"), ("name", "a name that a join replaces")] {
+            channel(0).update_assigns("ada", key, value).await.expect("a member");
+        }
+        let is_known = || channel(1).assigns::<Value>().expect("objects")["ada"]["colour"] == "green";
+        eventually("the others know them", is_known).await;
+        if dies {
+            nodes[0].node.bus.cut();
+            within(6 * SECOND, "it is noticed", || nodes[2].node.pond.nodes() == ["two"]).await;
+        } else {
+            drop(clients.remove(0));
+        }
+        let (_ada, _adas) = nodes[1].join("ada").await;
+        let expected = json!({ "name": "ada", "colour": "green" });
+        for node in [1, 2] {
+            let are_kept = || channel(node).assigns::<Value>().expect("objects")["ada"] == expected;
+            eventually("all nodes have them", are_kept).await;
+        }
+        sleep(2 * GRACE).await;
+        assert_eq!(channel(2).assigns::<Value>().expect("objects")["ada"], expected, "dies: {dies}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
-use pondsocket::{History, Options, Recovery, Server, SlowClient};
+use pondsocket::{GapReason, History, Options, Recovery, Server, SlowClient};
 use serde_json::json;
 use testkit::{BOB, EventPeer, Peer, SessionChat, resumed, serve};
 
@@ -97,6 +97,26 @@ async fn an_event_source_resumes_exactly_behind_the_last_event_that_it_has_recei
 }
 
 #[tokio::test]
+async fn the_id_of_a_server_that_is_gone_is_a_gap_in_all_channels_of_the_stream() {
+    let chat = chat().await;
+    let mut bob = chat.bob().await;
+    chat.say(1..2);
+    assert_eq!(bob.numbers(1).await, [1]);
+    let last = bob.last_event.clone().expect("an id");
+    let next = self::chat().await;
+    next.say(1..3);
+    let mut bob = next.bob_after(&last).await;
+    assert_eq!(next.recovery(), Recovery::Gap(GapReason::Epoch));
+    bob.join("/chat/b", json!({})).await;
+    assert_eq!(next.recovery(), Recovery::Gap(GapReason::Epoch));
+    next.say(3..4);
+    assert_eq!(bob.numbers(1).await, [3]);
+    // Without an id nothing shows that the client was here before.
+    EventPeer::connect(next.address, "/?user=eve&key=6f1e6b1c-session-of-eve").await.join("/chat/a", json!({})).await;
+    assert_eq!(next.recovery(), Recovery::New);
+}
+
+#[tokio::test]
 async fn an_id_is_that_of_one_channel_and_the_others_resume_by_the_session() {
     let chat = chat().await;
     let mut bob = chat.bob().await;
@@ -147,7 +167,7 @@ async fn a_position_in_the_join_precedes_the_id_of_an_event() {
     // A header that is no position is ignored, and so is one of a client without a session.
     drop(bob);
     chat.is_empty().await;
-    let ids = ["", "7", "not a position", "00000a.1"];
+    let ids = ["", "7", "not a position"];
     for id in ids {
         let mut ann = EventPeer::connect_after(chat.address, "/?user=ann&key=6f1e6b1c-session-of-ann", id).await;
         ann.join("/chat/a", json!({})).await;

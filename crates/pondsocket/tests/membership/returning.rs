@@ -12,7 +12,7 @@ use pondsocket::{
     Result,
 };
 use serde_json::{Value, json};
-use testkit::{BOB, EventPeer, Peer, connect_session, eventually, resumed, serve};
+use testkit::{BOB, EventPeer, Peer, SessionChat, connect_session, eventually, resumed, serve};
 use tokio::sync::Semaphore;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -135,16 +135,11 @@ async fn a_history_that_is_emptied_while_the_join_handler_runs_is_a_gap_for_a_se
     let mut bob = Peer::connect(address, BOB).await;
     bob.send("JOIN_CHANNEL", "JOIN_CHANNEL", "/chat/a", json!({})).await;
     chat.until_seen(2).await;
-    let filler = "x".repeat(2000);
-    for room in ["/chat/b", "/chat/c", "/chat/d"] {
-        let other = chat.endpoint.channel(room).expect("a name");
-        // Each has another time of its last use.
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        for _ in 0..25 {
-            other.broadcast("said", &json!({ "filler": filler })).expect("room");
-        }
-    }
+    // More than all histories may have, while there is no other one that could be emptied.
     let own = chat.endpoint.channel("/chat/a").expect("a name");
+    for _ in 0..35 {
+        own.broadcast("said", &json!({ "filler": "x".repeat(2000) })).expect("room");
+    }
     eventually("it is emptied", || own.history(9).is_empty()).await;
     chat.gate.add_permits(2);
     assert_eq!(bob.next().await["event"], "ACKNOWLEDGE");
@@ -329,4 +324,56 @@ async fn a_client_that_comes_back_keeps_its_place_among_the_sessions() {
     assert_eq!(recoveries, [false, true, true]);
     assert_eq!(again.numbers(1).await, [1]);
     assert_eq!(pond.snapshot().endpoints[0].sessions, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_connections_that_are_made_at_the_same_time_the_later_one_goes_on_where_the_other_one_was() {
+    for is_lost in [true, false] {
+        let (blocker, go_on) = Blocker::new();
+        let armed = Arc::new(Semaphore::new(0));
+        let options = Options::default().proof_interval(Duration::ZERO);
+        let hooks = SlowConnects(blocker.clone(), Arc::clone(&armed));
+        let chat = SessionChat::with_hooks(options, History::new(), hooks);
+        let (_server, address) = serve(&chat.pond).await;
+        let bob = async || {
+            let mut bob = Peer::connect(address, BOB).await;
+            bob.join("/chat/a", json!({})).await;
+            bob
+        };
+        bob().await.reset();
+        chat.is_empty().await;
+        chat.say(1..3);
+        armed.add_permits(1);
+        let (mut later, earlier) = tokio::join!(bob(), async {
+            blocker.until_begun().await;
+            // The page gives up, and connects again, while its first attempt is still on its way.
+            let mut earlier = bob().await;
+            assert_eq!((chat.recovery(), earlier.numbers(2).await), (resumed(2, 0), vec![1, 2]));
+            earlier.nothing_before_reply("/chat/a", "ask").await;
+            let earlier = if is_lost {
+                earlier.reset();
+                chat.is_empty().await;
+                None
+            } else {
+                Some(earlier)
+            };
+            chat.say(3..5);
+            go_on.send(()).expect("it waits");
+            earlier
+        });
+        if let Some(mut earlier) = earlier {
+            assert_eq!(chat.recovery(), resumed(2, 2), "they were sent to the other one");
+            assert_eq!(earlier.numbers(2).await, [3, 4]);
+            assert_eq!(earlier.closed().await.map(|frame| u16::from(frame.code)), Some(1008));
+        } else {
+            assert_eq!(chat.recovery(), resumed(2, 0));
+        }
+        assert_eq!(later.numbers(2).await, [3, 4]);
+        // The session is that of the later one.
+        later.nothing_before_reply("/chat/a", "ask").await;
+        later.reset();
+        chat.is_empty().await;
+        bob().await;
+        assert_eq!(chat.recovery(), resumed(0, 0));
+    }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use http::Extensions;
-use pondsocket_proto::channel::{Accepted, Assigns, Join, Progress, Recovery, ResumeRequest, Step};
-use pondsocket_proto::id::ChannelName;
+use pondsocket_proto::channel::{Accepted, Assigns, Channel as Core, Join, Progress, Recovery, ResumeRequest, Step};
+use pondsocket_proto::id::{ChannelName, UserId};
 use pondsocket_proto::position::Position;
 use pondsocket_proto::wire::{Resume, take_resume};
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use crate::channel::Channel;
 use crate::context::{ChannelMembership, JoinContext, JoinHistory, Joined, LeaveReason};
 use crate::endpoint::{Leave, Live, ReachedPosition};
 use crate::engine::closing::Close;
+use crate::engine::handle::ConnectionHandle;
 use crate::engine::live::Rules;
 use crate::engine::sessions::ConnectionSession;
 use crate::error::{Error, Result};
@@ -265,8 +266,10 @@ impl Session {
         let (user, assigns) = (handle.user(), handle.assigns());
         self.check_chain(&chain, &assigns)?;
         let (live, accepted) = self.endpoint.hub.join(&mut self.changed, name, lobby, |channel, lobby| {
-            if let Some(member) = channel.local_members().member(user.as_str())
-                && !fits(&member.assigns, &assigns, &chain, most)
+            let here = channel.local_members().member(user.as_str()).map(|member| &member.assigns);
+            let elsewhere = || assigns_elsewhere(channel, lobby, user).filter(|_| here.is_none());
+            if let Some(kept) = here.or_else(elsewhere)
+                && !fits(kept, &assigns, &chain, most)
             {
                 return Err(NotJoined::TooLarge(TooLarge::Assigns));
             }
@@ -279,6 +282,13 @@ impl Session {
             if relies && !channel.recovery(user, resume).is_complete() {
                 return Err(NotJoined::Outdated);
             }
+            let assigns = match elsewhere().cloned() {
+                Some(mut kept) => {
+                    kept.merge(assigns);
+                    kept
+                }
+                None => assigns,
+            };
             let policy = |event: &str| lobby.delivery_policy(event);
             let (recipient, connection) = (Arc::clone(handle), handle.id());
             let join = Join { recipient, connection, user, assigns, request_id, chain, resume };
@@ -366,6 +376,17 @@ impl Session {
             subscription.membership = Some(ChannelMembership { live, slot: accepted.slot, id: accepted.membership });
         }
     }
+}
+
+/// The assigns that a user has on other nodes, if its membership may go on here: in a channel with a presence grace a user comes back
+/// on any node.
+fn assigns_elsewhere<'a>(
+    channel: &'a Core<Arc<ConnectionHandle>>,
+    lobby: &LobbyInner,
+    user: &UserId,
+) -> Option<&'a Assigns> {
+    let other = (Rules::presence_grace(lobby) > 0).then(|| channel.remote_member(user.as_str()))??;
+    Some(&other.assigns)
 }
 
 /// Returns whether the assigns of a member stay within their limit with those of a joining connection and of the chain.

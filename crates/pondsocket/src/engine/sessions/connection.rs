@@ -13,7 +13,7 @@ use pondsocket_proto::position::{Epoch, Position};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::table::Entry;
+use super::table::{Entry, KeptTicket, Other};
 use super::{MOST_CHANNELS, RECORD_TTL, ReceivedAll, Sessions, Ticket};
 use crate::engine::answers::Answers;
 use crate::engine::changes;
@@ -64,6 +64,8 @@ pub(crate) struct ConnectionSession {
     last_event: Mutex<Option<Position>>,
     /// The client may have had positions, which could not be read.
     is_unknown: bool,
+    /// The time until which the ticket is kept in the table that it was copied from; `None` if there was none.
+    claimed: Option<Instant>,
     /// Notified when a ping was answered, and when the connection has left its channels.
     changed: Notify,
     has_left: AtomicBool,
@@ -73,10 +75,11 @@ impl ConnectionSession {
     pub(crate) fn new(
         sessions: &Arc<Sessions>,
         key: SessionKey,
-        ticket: Option<Ticket>,
+        kept: Option<KeptTicket>,
         last_event: Option<Position>,
         pongs_prove: bool,
     ) -> Box<ConnectionSession> {
+        let (ticket, claimed) = kept.map(|KeptTicket { ticket, until }| (ticket, until)).unzip();
         let answers = ticket.as_ref().and_then(|ticket| ticket.answers.clone());
         Box::new(ConnectionSession {
             sessions: Arc::clone(sessions),
@@ -92,6 +95,7 @@ impl ConnectionSession {
             answers: answers.map(OnceLock::from).unwrap_or_default(),
             last_event: Mutex::new(last_event),
             is_unknown: false,
+            claimed: claimed.flatten(),
             changed: Notify::new(),
             has_left: AtomicBool::new(false),
         })
@@ -122,6 +126,23 @@ impl ConnectionSession {
         }
     }
 
+    /// A client without positions that has received an event was here before: they are gone, with the server that had them for
+    /// example.
+    pub(super) fn note_last_event(&mut self) {
+        if self.last_event.lock().is_some() && self.ticket.lock().is_none() {
+            self.is_unknown = true;
+        }
+    }
+
+    /// Goes on from the positions of a connection that was made while this one was.
+    fn follow(&self, ticket: Ticket) {
+        if let Some(answers) = ticket.answers.clone() {
+            // An error means that the connection has those of the ticket from which both have gone on.
+            let _ = self.answers.set(answers);
+        }
+        *self.ticket.lock() = Some(ticket);
+    }
+
     /// The positions are not used any more: the client is connected to another node.
     pub(super) fn drop_ticket(&self) {
         *self.ticket.lock() = None;
@@ -143,7 +164,11 @@ impl ConnectionSession {
 
     /// The connection has been made. Returns `false` if there are too many sessions: then this one is not kept.
     pub(crate) fn begin(&self, id: ConnectionId, user: &UserId, connection: Weak<dyn SessionConnection>) -> bool {
-        let has_begun = self.sessions.begin(self.key, Entry::Live { id, connection });
+        let (has_begun, other) = self.sessions.begin(self.key, user, self.claimed, Entry::Live { id, connection });
+        if let Some(Other { ticket: Some(ticket), connection }) = other {
+            self.follow(ticket);
+            connection.iter().for_each(|connection| connection.supersede());
+        }
         if has_begun && !self.is_noted {
             self.sessions.follow(self.key, self.known(user, &self.positions()));
         }

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 
 pub(crate) use self::connection::{ConnectionSession, SessionConnection};
 pub(crate) use self::saved::SavedSession;
-use self::table::{Entry, Table};
+use self::table::{Entry, KeptTicket, Other, Table};
 use crate::engine::answers::Answers;
 use crate::engine::handled::HandledMessage;
 use crate::engine::session_key::SessionKey;
@@ -121,12 +121,13 @@ impl Sessions {
         last_event: Option<Position>,
         pongs_prove: bool,
     ) -> Option<Box<ConnectionSession>> {
-        let ticket = self.ticket(key, user).await.ok()?;
-        let session = ConnectionSession::new(self, key, ticket, last_event, pongs_prove);
-        match self.shared.get() {
-            Some(shared) => self.acquire(session, shared, user).await,
-            None => Some(session),
+        let kept = self.ticket(key, user).await.ok()?;
+        let mut session = ConnectionSession::new(self, key, kept, last_event, pongs_prove);
+        if let Some(shared) = self.shared.get() {
+            session = self.acquire(session, shared, user).await?;
         }
+        session.note_last_event();
+        Some(session)
     }
 
     /// Gives a session to its new connection, on whichever node it was before. Returns `None` if its client is connected to
@@ -189,7 +190,7 @@ impl Sessions {
     }
 
     /// The ticket of a session, also of one whose connection is lost. `Err` if its client is connected.
-    async fn ticket(&self, key: SessionKey, user: Option<&UserId>) -> Result<Option<Ticket>, Alive> {
+    async fn ticket(&self, key: SessionKey, user: Option<&UserId>) -> Result<Option<KeptTicket>, Alive> {
         let mut ended: Option<Arc<dyn SessionConnection>> = None;
         // Once for each connection that another client has made with the same key meanwhile.
         for _ in 0..ATTEMPTS {
@@ -201,7 +202,8 @@ impl Sessions {
                 // Its task has not run since: its thread is busy. It leaves no ticket to the new connection, which it would
                 // find in its place.
                 let ticket = older.session().map(|session| session.doubtful_ticket(older.user()));
-                return Ok(ticket.filter(|ticket| user.is_none_or(|user| *user == ticket.user)));
+                let ticket = ticket.filter(|ticket| user.is_none_or(|user| *user == ticket.user));
+                return Ok(ticket.map(|ticket| KeptTicket { ticket, until: None }));
             }
             if self.is_alive(&*older).await {
                 return Err(Alive);
@@ -218,7 +220,7 @@ impl Sessions {
         &self,
         key: SessionKey,
         user: Option<&UserId>,
-    ) -> Result<Option<Ticket>, Arc<dyn SessionConnection>> {
+    ) -> Result<Option<KeptTicket>, Arc<dyn SessionConnection>> {
         let mut table = self.table.lock();
         table.expire(Instant::now());
         match table.by_key.get(&key) {
@@ -231,21 +233,25 @@ impl Sessions {
             },
             // A stolen key is worth nothing without the user's own credentials.
             Some(Entry::Ended { ticket, .. }) if user.is_some_and(|user| *user != ticket.user) => Ok(None),
-            Some(Entry::Ended { ticket, .. }) => Ok(Some(ticket.clone())),
+            Some(Entry::Ended { ticket, until, .. }) => {
+                Ok(Some(KeptTicket { ticket: ticket.clone(), until: Some(*until) }))
+            }
             None => Ok(None),
         }
     }
 
-    /// A connection of a session has been made.
-    fn begin(&self, key: SessionKey, live: Entry) -> bool {
+    /// A connection of a session has been made, whose ticket is kept until `claimed`. Returns `false` if there are too many
+    /// sessions, and the connection that was made meanwhile with the same key: its client has gone, or is another one.
+    fn begin(&self, key: SessionKey, user: &UserId, claimed: Option<Instant>, live: Entry) -> (bool, Option<Other>) {
         let mut table = self.table.lock();
         table.expire(Instant::now());
+        let other = table.other_since(&key, claimed, user);
         // At the limit new sessions are not kept: those that exist have clients that rely on them.
         let has_room = table.by_key.len() < self.most || table.by_key.contains_key(&key);
         if has_room {
             table.by_key.insert(key, live);
         }
-        has_room
+        (has_room, other)
     }
 
     /// The connection of a session has left its channels. Without a ticket the session ends.

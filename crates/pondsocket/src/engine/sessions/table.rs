@@ -1,9 +1,9 @@
 //! The table of the sessions of an endpoint.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
-use pondsocket_proto::id::ConnectionId;
+use pondsocket_proto::id::{ConnectionId, UserId};
 use tokio::time::Instant;
 
 use super::{SessionConnection, Ticket};
@@ -31,7 +31,37 @@ pub(super) enum Entry {
     },
 }
 
+/// A copy of a ticket, and the time until which the table keeps it; `None` if it was not in the table.
+#[derive(Debug)]
+pub(crate) struct KeptTicket {
+    pub(super) ticket: Ticket,
+    pub(super) until: Option<Instant>,
+}
+
+/// A connection with the same key that has begun while another one was being made.
+#[derive(Debug)]
+pub(super) struct Other {
+    /// Its positions; `None` if it is one of another user.
+    pub(super) ticket: Option<Ticket>,
+    /// The connection, if it has not left its channels. Not to be dropped under the lock of the table: application code could run.
+    pub(super) connection: Option<Arc<dyn SessionConnection>>,
+}
+
 impl Table {
+    /// The connection of a user that has begun since `claimed`, the end of the ticket that a new connection has, if there is one.
+    pub(super) fn other_since(&self, key: &SessionKey, claimed: Option<Instant>, user: &UserId) -> Option<Other> {
+        match self.by_key.get(key)? {
+            Entry::Ended { ticket, until, .. } => (claimed != Some(*until) && ticket.user == *user)
+                .then(|| Other { ticket: Some(ticket.clone()), connection: None }),
+            Entry::Live { connection, .. } => {
+                let connection = connection.upgrade()?;
+                let session = connection.session().filter(|_| connection.user() == user);
+                let ticket = session.map(|session| session.doubtful_ticket(user));
+                Some(Other { ticket, connection: Some(connection) })
+            }
+        }
+    }
+
     /// Keeps a ticket. Those that are kept later must not expire earlier.
     pub(super) fn keep(&mut self, key: SessionKey, ticket: Ticket, until: Instant) {
         self.ends.push_back((until, key));
