@@ -312,7 +312,7 @@ async fn a_client_that_gets_a_snapshot_is_told_that_it_begins_anew_or_that_messa
     lobby.history(History::new().messages(4));
     let (_server, address) = serve(&chat.pond).await;
     let channel = chat.endpoint.channel("/doc/a").expect("a name");
-    (1..10).for_each(|n| drop(channel.broadcast("said", &json!({ "n": n })).expect("room")));
+    (1..10).for_each(|n| channel.broadcast("said", &json!({ "n": n })).map(drop).expect("room"));
     let here = channel.position().expect("a position");
     for (behind, answer, follow) in [
         (0, json!({ "position": here, "recovered": false }), vec![]),
