@@ -88,6 +88,12 @@ impl Host for EndpointHost {
         self.0.upgrade().map_or(0, |endpoint| endpoint.sessions.follow_all(most))
     }
 
+    fn rewrite_sessions(&self) {
+        if let Some(endpoint) = self.0.upgrade() {
+            endpoint.sessions.rewrite_all();
+        }
+    }
+
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict {
         let Some(endpoint) = self.0.upgrade() else { return Verdict::NotFound };
         // Unbound: the command applies to the membership that the user has now.

@@ -405,6 +405,22 @@ async fn after_the_loss_of_a_node_a_client_gets_what_was_not_proven_again() {
 }
 
 #[tokio::test]
+async fn a_client_whose_node_is_lost_behind_the_data_of_the_store_is_told_of_the_gap() {
+    let (hub, one, two) = pair().await;
+    let _ada = two.member("ada").await;
+    let client = one.bob_with_two_messages(&two).await;
+    // Nothing is sent in the room meanwhile that would show the loss.
+    hub.lose_history();
+    hub.forget_leases();
+    two.record("bob", SESSION_KEY, |_| true).await;
+    one.bus.cut();
+    drop(client);
+    two.say(4..6);
+    let _client = two.bob().await;
+    assert_eq!(two.recovery(), Recovery::Gap(GapReason::Epoch));
+}
+
+#[tokio::test]
 async fn a_session_of_another_user_is_not_resumed_and_stays_with_its_own() {
     let (_hub, one, two) = pair().await;
     let client = one.bob().await;

@@ -23,7 +23,14 @@ pub(super) async fn run(node: Arc<Node>) {
             continue;
         }
         match leases.renew(node.id(), TTL).await {
-            Ok(lease) => node.input(Input::Lease(lease)),
+            Ok(lease) => {
+                // Leases are also gone if the engine has lost its data, and then so are the records of sessions. A client whose
+                // record is gone would be a new one on another node.
+                if lease.was_expired {
+                    node.all_hosts().iter().for_each(|host| host.rewrite_sessions());
+                }
+                node.input(Input::Lease(lease));
+            }
             // The failure tells nothing about other nodes, and the bus itself reports that it is down.
             Err(error) => tracing::debug!(target: "pondsocket::bus", %error, "the lease was not renewed"),
         }

@@ -83,6 +83,8 @@ pub(crate) trait Host: HistoryHost + Send + Sync {
     fn claim_session(&self, record: &str);
     /// Writes the records of sessions whose positions have moved, as many as are given at most.
     fn follow_sessions(&self, most: usize) -> usize;
+    /// Has the records of all sessions with a connection written again, because the store may have lost them.
+    fn rewrite_sessions(&self);
     /// Carries out a command of another node on a user here.
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict;
     /// Runs the leave handler of a user whose node has died, when its grace has ended or a command has removed it.

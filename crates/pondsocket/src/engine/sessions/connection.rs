@@ -236,7 +236,7 @@ impl ConnectionSession {
         Ticket { version: self.version, user: user.clone(), channels, answers: self.answers.get().cloned() }
     }
 
-    /// The positions, if they have moved since they were taken last.
+    /// The positions, if they have moved since they were taken last, or the store may have lost the record of these.
     pub(super) fn moved(&self) -> Option<Positions> {
         let positions = self.positions();
         // With the epoch: a history that has begun anew may be at the same offset. Their order does not matter.
@@ -248,6 +248,7 @@ impl ConnectionSession {
         let sum = positions.iter().map(hash).fold(0, u64::wrapping_add);
         // A record of positions that do not move is written twice a day, so that it does not expire.
         let sum = sum.wrapping_add(self.start.elapsed().as_secs() / (12 * 3600));
+        let sum = sum.wrapping_add(self.sessions.losses.load(Ordering::Relaxed));
         // Relaxed: it may be read and written in any order, and at worst a record is written twice.
         (self.recorded.swap(sum, Ordering::Relaxed) != sum).then_some(positions)
     }

@@ -10,7 +10,7 @@ mod connection;
 mod saved;
 mod table;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ pub(crate) struct Sessions {
     table: Mutex<Table>,
     /// The place in the table at which [`follow_all`](Self::follow_all) goes on.
     next_followed: AtomicUsize,
+    /// The number of times that the store may have lost its records.
+    losses: AtomicU64,
     /// The sessions on all nodes, if the bus has a store.
     shared: OnceLock<SharedSessions>,
 }
@@ -94,6 +96,7 @@ impl Sessions {
             memory,
             table: Mutex::default(),
             next_followed: AtomicUsize::new(0),
+            losses: AtomicU64::new(0),
             shared: OnceLock::new(),
         }
     }
@@ -310,6 +313,12 @@ impl Sessions {
         // Relaxed: one task follows.
         self.next_followed.store(start + visited, Ordering::Relaxed);
         written
+    }
+
+    /// Has [`follow_all`](Self::follow_all) write all records again, because the store may have lost them.
+    pub(crate) fn rewrite_all(&self) {
+        // Relaxed: at worst a record is written a moment later.
+        self.losses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Moves the ticket of a session without a connection into the store, so that it is used once, on whichever node.
