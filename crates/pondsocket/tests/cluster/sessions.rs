@@ -409,6 +409,8 @@ async fn a_client_whose_node_is_lost_behind_the_data_of_the_store_is_told_of_the
     let (hub, one, two) = pair().await;
     let _ada = two.member("ada").await;
     let client = one.bob_with_two_messages(&two).await;
+    two.record("bob", SESSION_KEY, |record| record["channels"][0][1].as_str().is_some_and(|at| at.ends_with(".2")))
+        .await;
     // Nothing is sent in the room meanwhile that would show the loss.
     hub.lose_history();
     hub.forget_leases();
