@@ -25,7 +25,7 @@ use crate::plan::Programs;
 use crate::statistics::median;
 
 /// The most connections of a server: the ports of its clients end below those that the system gives to other programs.
-const MOST_PER_SERVER: usize = 20_000;
+const MAX_PER_SERVER: usize = 20_000;
 
 /// Descriptors of a process that are not connections.
 const SPARE_DESCRIPTORS: u64 = 500;
@@ -57,7 +57,7 @@ pub(crate) struct MillionOptions {
 pub(crate) fn run(options: &MillionOptions, programs: &Programs, progress: &ProgressBar) -> Result<Held> {
     let per_server = options
         .per_server
-        .min(MOST_PER_SERVER)
+        .min(MAX_PER_SERVER)
         .min((raise_descriptor_limit()?.saturating_sub(SPARE_DESCRIPTORS)) as usize);
     ensure!(per_server > 0, "the limit of descriptors is below {SPARE_DESCRIPTORS}");
     let before = Memory::read()?;

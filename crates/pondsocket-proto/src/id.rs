@@ -189,19 +189,19 @@ pub struct InvalidConnectionId;
 /// the position of a message that is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestId {
-    text: [u8; LONGEST_REQUEST_ID],
+    text: [u8; MAX_REQUEST_ID],
     length: u8,
 }
 
 /// The length of a UUID. The longest position has 32 characters.
-const LONGEST_REQUEST_ID: usize = 36;
+const MAX_REQUEST_ID: usize = 36;
 
 impl RequestId {
     /// The id with this number.
     pub fn from_u128(number: u128) -> Self {
-        let mut text = [0; LONGEST_REQUEST_ID];
+        let mut text = [0; MAX_REQUEST_ID];
         Uuid::from_u128(number).hyphenated().encode_lower(&mut text);
-        RequestId { text, length: LONGEST_REQUEST_ID as u8 }
+        RequestId { text, length: MAX_REQUEST_ID as u8 }
     }
 
     /// The id as text.
@@ -212,11 +212,11 @@ impl RequestId {
 
 impl From<Position> for RequestId {
     fn from(position: Position) -> Self {
-        let mut text = [0; LONGEST_REQUEST_ID];
+        let mut text = [0; MAX_REQUEST_ID];
         let mut rest = &mut text[..];
         write!(rest, "{position}").expect("a position is shorter than a UUID");
         let free = rest.len();
-        RequestId { text, length: (LONGEST_REQUEST_ID - free) as u8 }
+        RequestId { text, length: (MAX_REQUEST_ID - free) as u8 }
     }
 }
 

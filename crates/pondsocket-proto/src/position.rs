@@ -12,7 +12,7 @@ const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const FEWEST_DIGITS: usize = 6;
 
 /// The most digits of an epoch: every number that they can write fits in 64 bits.
-const MOST_DIGITS: usize = 11;
+const MAX_DIGITS: usize = 11;
 
 /// The number of one instance of a channel's history. Positions of different epochs are not comparable.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -44,13 +44,13 @@ impl Epoch {
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut text, mut at, mut rest) = ([b'0'; MOST_DIGITS], MOST_DIGITS, self.0);
+        let (mut text, mut at, mut rest) = ([b'0'; MAX_DIGITS], MAX_DIGITS, self.0);
         while rest > 0 {
             at -= 1;
             text[at] = DIGITS[(rest % 36) as usize];
             rest /= 36;
         }
-        let from = at.min(MOST_DIGITS - FEWEST_DIGITS);
+        let from = at.min(MAX_DIGITS - FEWEST_DIGITS);
         f.write_str(str::from_utf8(&text[from..]).map_err(|_| fmt::Error)?)
     }
 }
@@ -63,7 +63,7 @@ impl FromStr for Epoch {
         let canonical = match text.len() {
             FEWEST_DIGITS => true,
             // Only padding begins with a zero, so each epoch has one text.
-            7..=MOST_DIGITS => !text.starts_with('0'),
+            7..=MAX_DIGITS => !text.starts_with('0'),
             _ => false,
         };
         if !canonical || !text.bytes().all(is_digit) {

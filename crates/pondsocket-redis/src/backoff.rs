@@ -6,7 +6,7 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(50);
 /// A thousand nodes then make some two thousand attempts a second, each of which costs a refused connection. With a
 /// longer pause, nodes would stay disconnected for longer after Redis is back.
-const LONGEST: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 /// A connection that is lost sooner does not show that Redis is usable. One that lasts for so long does, also if it is killed again and
 /// again: with long pauses between such connections a node would seem to have no Redis.
 const USABLE: Duration = Duration::from_millis(250);
@@ -21,8 +21,8 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// The pause before the next attempt.
     pub(crate) fn pause(&mut self) -> Duration {
-        // 16 doublings exceed `LONGEST`; the bound keeps the shift from overflowing.
-        let longest = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
+        // 16 doublings exceed `MAX_DELAY`; the bound keeps the shift from overflowing.
+        let longest = FIRST.saturating_mul(1 << self.attempts.min(16)).min(MAX_DELAY);
         self.attempts = self.attempts.saturating_add(1);
         longest.mul_f64(random() as f64 / u64::MAX as f64)
     }
@@ -54,7 +54,7 @@ mod tests {
         let mut backoff = Backoff::default();
         assert!(backoff.pause() <= FIRST);
         let most = (0..1000).map(|_| backoff.pause()).max().expect("some");
-        assert!(most <= LONGEST && most > LONGEST / 2, "{most:?}");
+        assert!(most <= MAX_DELAY && most > MAX_DELAY / 2, "{most:?}");
         backoff.reset();
         assert!(backoff.pause() <= FIRST);
     }

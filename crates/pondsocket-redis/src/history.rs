@@ -107,10 +107,10 @@ return 1
 ";
 
 /// The longest time for which Redis is told to keep something: longer ones are shortened to a hundred years.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const MAX_LIFE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The most bytes that Redis is told to keep: Lua holds no larger number exactly.
-const MOST_BYTES: usize = 1 << 53;
+const MAX_BYTES: usize = 1 << 53;
 
 /// The keys of the histories and records of one namespace, and the scripts.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl Histories {
         let mut command = self.append.command(whole, &self.keys(&append.topic));
         command.arg(append.topic.as_str()).arg(&append.head[..]).arg(&append.tail[..]);
         command.arg(count(append.messages)).arg(millis(append.ttl)).arg(epoch.to_string());
-        command.arg(&self.writer).arg(connection).arg(append.bytes.min(MOST_BYTES));
+        command.arg(&self.writer).arg(connection).arg(append.bytes.min(MAX_BYTES));
         if append.is_repeated {
             command.arg(&*append.id);
         }
@@ -265,7 +265,7 @@ fn count(messages: usize) -> usize {
 
 /// At least one: Redis refuses zero for a record, and would delete a history.
 fn millis(ttl: Duration) -> u64 {
-    ttl.min(LONGEST).as_millis().max(1) as u64
+    ttl.min(MAX_LIFE).as_millis().max(1) as u64
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use pondsocket::cluster::{BusError, BusErrorKind};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
 /// The largest accepted value of any time. A larger one is most likely in the wrong unit.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_TIME: Duration = Duration::from_secs(3600);
 
 /// Options to reach Redis. Built by chaining, or from an address with [`url`](Self::url), and checked by
 /// [`RedisBus::new`](crate::RedisBus::new).
@@ -195,7 +195,7 @@ impl RedisOptions {
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Some(format!("{name} must not be zero"));
         }
-        if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero() || *time > LONGEST) {
+        if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero() || *time > MAX_TIME) {
             return Some(format!("{name} must be more than zero, and at most an hour"));
         }
         // The default limit of Redis for a bulk string (`proto-max-bulk-len`).

@@ -16,7 +16,7 @@ const BATCH_COMMANDS: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// The bytes of the longest position: an epoch of 11 digits, a point, and an offset of 20.
-const LONGEST_POSITION: usize = 32;
+const MAX_POSITION: usize = 32;
 
 /// The calls of `publish` and `append`, in order. The messages at the front have been taken for sending, the others wait. Outcomes
 /// come in the order of the messages.
@@ -247,7 +247,7 @@ impl Message {
     fn payload(&self) -> usize {
         match self {
             Message::Publish(publish) => publish.data.len(),
-            Message::Append(append) => append.head.len() + LONGEST_POSITION + append.tail.len(),
+            Message::Append(append) => append.head.len() + MAX_POSITION + append.tail.len(),
         }
     }
 

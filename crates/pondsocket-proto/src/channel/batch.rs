@@ -355,7 +355,7 @@ impl<R> Batch<R> {
 fn append(text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
     let start = text.len();
     write(text);
-    // 32 bits halve the size of an operation. `MOST_BYTES` keeps the queue of a channel far below their range.
+    // 32 bits halve the size of an operation. `MAX_BYTES` keeps the queue of a channel far below their range.
     let at = |offset| u32::try_from(offset).expect("a batch is bounded far below 4 GiB");
     at(start)..at(text.len())
 }

@@ -23,7 +23,7 @@ pub(crate) enum Repair {
     Copy,
 }
 
-const MOST_NODES: usize = 8;
+const MAX_NODES: usize = 8;
 
 impl World {
     pub(crate) fn a_fault_occurs(&mut self) {
@@ -118,7 +118,7 @@ impl World {
     }
 
     fn start_another_node(&mut self) {
-        if self.started().count() < MOST_NODES {
+        if self.started().count() < MAX_NODES {
             let number = self.count();
             self.start_node(&format!("web-new{number}"));
         }

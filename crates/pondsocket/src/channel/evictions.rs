@@ -16,7 +16,7 @@ use crate::engine::sync::Mutex;
 const LATELY: Duration = Duration::from_secs(5);
 
 /// The most evictions that are remembered. The oldest are forgotten first, so that many evictions take no more memory.
-const MOST: usize = 1024;
+const MAX_REMEMBERED: usize = 1024;
 
 /// The last evictions of an endpoint's channels.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Evictions {
         if last.iter().any(|known| known.channel == *channel && known.user == user) {
             return false;
         }
-        if last.len() >= MOST {
+        if last.len() >= MAX_REMEMBERED {
             last.pop_front();
         }
         last.push_back(Eviction { announced: now, channel: channel.clone(), user: user.to_owned() });
@@ -87,7 +87,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_oldest_of_too_many_is_forgotten() {
         let evictions = Evictions::default();
-        assert!((0..=MOST).all(|number| evictions.note(&name("/a"), &number.to_string())));
+        assert!((0..=MAX_REMEMBERED).all(|number| evictions.note(&name("/a"), &number.to_string())));
         assert!(!evictions.note(&name("/a"), "1"));
         assert!(evictions.note(&name("/a"), "0"));
     }

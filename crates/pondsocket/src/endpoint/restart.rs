@@ -7,7 +7,7 @@ use pondsocket_proto::channel::Ring;
 
 use super::inner::EndpointInner;
 use crate::engine::history::ChannelHistory;
-use crate::engine::history_file::{HistoryWriter, LARGEST_GHOST, SavedChannel, SavedEndpoint};
+use crate::engine::history_file::{HistoryWriter, MAX_GHOST, SavedChannel, SavedEndpoint};
 use crate::engine::live::{GraceEnd, Rules};
 use crate::metrics::GraceEvent;
 use crate::pond::restart::{RestartedEndpoint, Restored};
@@ -23,7 +23,7 @@ impl RestartedEndpoint for EndpointInner {
         channels.sort_by_cached_key(|channel| std::cmp::Reverse(channel.used_at()));
         for live in channels {
             // One at a time, so that the memory is that of one history.
-            let (ring, ghosts) = live.save(LARGEST_GHOST);
+            let (ring, ghosts) = live.save(MAX_GHOST);
             if ring.is_some() || !ghosts.is_empty() {
                 let (name, lobby) = (live.name.clone(), live.lobby.pattern.as_str().into());
                 out.channel(&SavedChannel { name, lobby, ring, ghosts })?;

@@ -1,8 +1,8 @@
 //! The messages of a session that were handled, with their answers, so that a client may send a message again without having
 //! it handled again.
 //!
-//! Bounded in number and bytes. Over [`MOST`] messages the oldest are forgotten: a repeat is handled like a new message. Over
-//! [`MOST_BYTES`] only the oldest answers are: a repeat is still not handled.
+//! Bounded in number and bytes. Over [`MAX_MESSAGES`] messages the oldest are forgotten: a repeat is handled like a new message. Over
+//! [`MAX_BYTES`] only the oldest answers are: a repeat is still not handled.
 //!
 //! They go along with the session to the next server and to other nodes (`handled.rs`).
 
@@ -19,13 +19,13 @@ use crate::engine::sync::Mutex;
 use crate::limits::memory::{Charge, Memory};
 
 /// The most messages.
-const MOST: usize = 256;
+const MAX_MESSAGES: usize = 256;
 
 /// The most bytes of their answers.
-const MOST_BYTES: usize = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// The longest request id that is noted, in bytes. Those of clients are UUIDs.
-const LONGEST_ID: usize = 128;
+const MAX_ID: usize = 128;
 
 /// The part of the messages that is copied for other servers: the newest ones, and the newest answers.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct CopyLimits {
 
 impl CopyLimits {
     /// All that is known.
-    pub(crate) const ALL: CopyLimits = CopyLimits { messages: MOST, bytes: MOST_BYTES };
+    pub(crate) const ALL: CopyLimits = CopyLimits { messages: MAX_MESSAGES, bytes: MAX_BYTES };
     /// Enough for a client that repeats what it has sent last. It bounds the records of connections, which are written again and again.
     pub(crate) const SHORT: CopyLimits = CopyLimits { messages: 32, bytes: 4 * 1024 };
 }
@@ -108,7 +108,7 @@ impl Answers {
         if log.position(channel, request_id).is_some() {
             return false;
         }
-        if request_id.len() <= LONGEST_ID {
+        if request_id.len() <= MAX_ID {
             log.begin(channel, request_id);
         }
         true
@@ -172,7 +172,7 @@ impl AnswerLog {
     }
 
     fn begin(&mut self, channel: &ChannelName, request_id: &str) {
-        if self.messages.len() >= MOST {
+        if self.messages.len() >= MAX_MESSAGES {
             // One that is being handled stays: its answer is not known yet. Far fewer are handled at once.
             let oldest = self.messages.iter().position(|known| !known.is_running).unwrap_or(0);
             if let Some(oldest) = self.messages.remove(oldest) {
@@ -202,7 +202,7 @@ impl AnswerLog {
     /// Forgets the oldest answers over the limit.
     fn trim(&mut self) {
         for known in &mut self.messages {
-            if self.bytes <= MOST_BYTES {
+            if self.bytes <= MAX_BYTES {
                 break;
             }
             self.bytes -= known.answered.forget();
@@ -211,7 +211,7 @@ impl AnswerLog {
     }
 
     fn report(&mut self) {
-        self.charge.set(self.bytes + self.messages.len() * (size_of::<Handled>() + LONGEST_ID));
+        self.charge.set(self.bytes + self.messages.len() * (size_of::<Handled>() + MAX_ID));
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
             let mut model: Vec<(usize, Option<usize>)> = Vec::new();
             for (number, answer) in steps {
                 let id = number.to_string();
-                let is_known = model.iter().rev().take(MOST).any(|(known, _)| *known == number);
+                let is_known = model.iter().rev().take(MAX_MESSAGES).any(|(known, _)| *known == number);
                 prop_assert_eq!(answers.begin(&room, &id), !is_known);
                 if is_known {
                     continue;
@@ -253,13 +253,13 @@ mod tests {
                 model.retain(|(known, _)| *known != number);
                 model.push((number, answer));
                 let (mut bytes, mut is_full) = (0, false);
-                for (number, answer) in model.iter().rev().take(MOST) {
+                for (number, answer) in model.iter().rev().take(MAX_MESSAGES) {
                     let answered = answers.get(&room, &number.to_string());
                     let Some(length) = answer else {
                         prop_assert!(answered.answers.is_empty() && !answered.is_forgotten);
                         continue;
                     };
-                    is_full |= bytes + length > MOST_BYTES;
+                    is_full |= bytes + length > MAX_BYTES;
                     if !is_full {
                         prop_assert_eq!(texts(&answered), [*length]);
                         bytes += length;
@@ -268,7 +268,7 @@ mod tests {
                 }
                 let log = answers.log.lock();
                 let sum: usize = log.messages.iter().map(|known| known.answered.bytes()).sum();
-                prop_assert!(log.bytes == sum && sum <= MOST_BYTES && log.messages.len() <= MOST);
+                prop_assert!(log.bytes == sum && sum <= MAX_BYTES && log.messages.len() <= MAX_MESSAGES);
             }
             // A copy knows the same.
             let restored = Answers::restore(&Arc::default(), answers.copy(CopyLimits::ALL));
@@ -296,7 +296,7 @@ mod tests {
         let answers = Answers::new(&Arc::default());
         assert!(answers.begin(&channel("/a"), "1") && answers.begin(&channel("/b"), "1"));
         assert!(!answers.begin(&channel("/a"), "1"));
-        let long = "x".repeat(LONGEST_ID + 1);
+        let long = "x".repeat(MAX_ID + 1);
         assert!(answers.begin(&channel("/a"), &long) && answers.begin(&channel("/a"), &long), "not noted");
     }
 
@@ -304,7 +304,7 @@ mod tests {
     fn a_message_that_is_being_handled_is_not_forgotten_for_others() {
         let (answers, room) = (Answers::new(&Arc::default()), channel("/a"));
         assert!(answers.begin(&room, "slow"));
-        for number in 0..2 * MOST {
+        for number in 0..2 * MAX_MESSAGES {
             let id = number.to_string();
             assert!(answers.begin(&room, &id));
             answers.finish(&room, &id);

@@ -40,7 +40,7 @@ const STORE_WAIT: Duration = Duration::from_secs(2);
 /// The times at which a record is read again, counted from the question to the node that has the connection: when a client that is
 /// there has answered, also over a slow network, when the connection of one that is not there has been ended, and when the node
 /// is not waited for any longer. They are few because all clients of a lost node wait at the same time.
-const LOOKS: [Duration; 4] =
+const REREAD_TIMES: [Duration; 4] =
     [Duration::from_millis(25), Duration::from_millis(100), Duration::from_millis(600), Duration::from_millis(1500)];
 
 /// The pause before the store is asked again.
@@ -157,18 +157,18 @@ impl SharedSessions {
     }
 
     /// Keeps the ticket of a connection that has ended.
-    pub(crate) fn keep(&self, key: &str, known: Known<'_>, ttl: Duration, settled: Settled) {
+    pub(crate) fn store_ticket(&self, key: &str, known: Known<'_>, ttl: Duration, settled: Settled) {
         let limits = if self.records.has_room() { CopyLimits::ALL } else { CopyLimits::SHORT };
         self.records.put(self.key(key), Record::new(None, known, limits).encode(known.version), ttl, Some(settled));
     }
 
     /// Notes the positions of a connection of this node, and the last messages that were handled.
-    pub(crate) fn follow(&self, key: &str, known: Known<'_>, ttl: Duration) {
+    pub(crate) fn note(&self, key: &str, known: Known<'_>, ttl: Duration) {
         self.records.put(self.key(key), self.of_this_node(known).encode(known.version), ttl, None);
     }
 
     /// Notes the same for another node, which has asked: the client is alive.
-    pub(crate) fn hold(&self, key: &str, known: Known<'_>, ttl: Duration) {
+    pub(crate) fn confirm_alive(&self, key: &str, known: Known<'_>, ttl: Duration) {
         let record = Record { alive_at: self.records.now(), ..self.of_this_node(known) };
         self.records.put(self.key(key), record.encode(known.version), ttl, None);
     }
@@ -188,7 +188,7 @@ impl SharedSessions {
     /// this node has: a record that is not later is passed over.
     pub(crate) async fn find(&self, key: &str, user: Option<&UserId>, own: Option<u64>) -> (Found, u64) {
         let key = self.key(key);
-        let mut looks = LOOKS.into_iter();
+        let mut looks = REREAD_TIMES.into_iter();
         let mut asked: Option<Asked> = None;
         loop {
             let read = self.read(&key).await;

@@ -35,7 +35,7 @@ impl Rules for LobbyInner {
     fn delivery_policy(&self, event: &str) -> DeliveryPolicy {
         // Relaxed: a registration has no order with messages of other threads. The layers of the endpoint are checked
         // apart, because this lobby's flag does not cover them.
-        if !self.is_particular.load(Ordering::Relaxed) && self.outer.outgoing.is_empty() {
+        if !self.has_event_policies.load(Ordering::Relaxed) && self.outer.outgoing.is_empty() {
             return DeliveryPolicy::BROADCAST;
         }
         let layered = !self.outer.outgoing.is_empty() || !self.layers.outgoing.is_empty();

@@ -34,7 +34,7 @@ pub struct History {
 }
 
 /// The longest time for which messages are kept.
-const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const MAX_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl History {
     /// A history with the defaults.
@@ -135,7 +135,7 @@ impl History {
         if limits.contains(&0) || ttl == 0 {
             return Err(Error::bad_request("the limits of a history must not be zero"));
         }
-        if u128::from(ttl) > LONGEST_TTL.as_millis() {
+        if u128::from(ttl) > MAX_TTL.as_millis() {
             return Err(Error::bad_request("the ttl of a history must not be longer than a year"));
         }
         // A batch has offsets of 32 bits.

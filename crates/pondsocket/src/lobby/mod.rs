@@ -26,7 +26,7 @@ use event_handlers::EventHandlers;
 pub use history::History;
 
 /// The longest presence grace. Nodes keep the users of a node that seems dead for as long.
-const LONGEST_GRACE: Duration = Duration::from_secs(60);
+const MAX_GRACE: Duration = Duration::from_secs(60);
 
 /// The channels of one pattern, with their handlers and layers.
 ///
@@ -47,7 +47,7 @@ pub(crate) struct LobbyInner {
     slow_clients: RwLock<Vec<PatternEntry<SlowClient>>>,
     /// Set once `outgoing`, `slow_clients`, the layers around outgoing messages or the events that a history leaves out have
     /// an entry. Until then every message has the default policy, and no lock is taken to find that out.
-    is_particular: AtomicBool,
+    has_event_policies: AtomicBool,
     leave: RwLock<Option<Erased<LeaveContext>>>,
     gap: RwLock<Option<Erased<GapContext>>>,
     history: RwLock<Option<KeptHistory>>,
@@ -143,7 +143,7 @@ impl Lobby {
         routes.push(PatternEntry { pattern, value });
         // Behind the insertion. A message on another thread may still miss both; it counts as sent before the
         // registration.
-        self.0.is_particular.store(true, Ordering::Relaxed);
+        self.0.has_event_policies.store(true, Ordering::Relaxed);
         Ok(self)
     }
 
@@ -193,7 +193,7 @@ impl Lobby {
         let mut routes = self.0.slow_clients.write().unwrap_or_else(PoisonError::into_inner);
         check_new("slow-client", &parsed, routes.iter().map(|route| &route.pattern)).or_panic();
         routes.push(PatternEntry { pattern: parsed, value: policy });
-        self.0.is_particular.store(true, Ordering::Relaxed);
+        self.0.has_event_policies.store(true, Ordering::Relaxed);
         self
     }
 
@@ -212,12 +212,12 @@ impl Lobby {
     pub fn history(&self, history: History) -> &Self {
         let resuming = history.resuming;
         let (rules, without) = history.check().or_panic();
-        let is_particular = !without.is_empty();
+        let has_event_policies = !without.is_empty();
         *self.0.history.write().unwrap_or_else(PoisonError::into_inner) =
             Some(KeptHistory { rules: Arc::new(rules), without, resuming });
         self.0.keeps_history.store(true, Ordering::Relaxed);
-        if is_particular {
-            self.0.is_particular.store(true, Ordering::Relaxed);
+        if has_event_policies {
+            self.0.has_event_policies.store(true, Ordering::Relaxed);
         }
         self
     }
@@ -250,7 +250,7 @@ impl Lobby {
     /// If the time is longer than 60 seconds.
     #[track_caller]
     pub fn presence_grace(&self, grace: Duration) -> &Self {
-        let millis = match grace > LONGEST_GRACE {
+        let millis = match grace > MAX_GRACE {
             true => Err(Error::bad_request("the presence grace must not be longer than 60 seconds")),
             // Rounded up: zero alone means none.
             false => Ok(grace.as_nanos().div_ceil(1_000_000) as u64),
@@ -293,7 +293,7 @@ impl Lobby {
     /// If a [`State`](crate::State) is missing.
     pub fn layer_outgoing<M>(&self, layer: impl OutgoingLayer<M>) -> &Self {
         self.0.layers.outgoing.push(layer, &self.0.states);
-        self.0.is_particular.store(true, Ordering::Relaxed);
+        self.0.has_event_policies.store(true, Ordering::Relaxed);
         self
     }
 }
@@ -316,7 +316,7 @@ impl LobbyInner {
             events: RwLock::default(),
             outgoing: RwLock::default(),
             slow_clients: RwLock::default(),
-            is_particular: AtomicBool::new(false),
+            has_event_policies: AtomicBool::new(false),
             leave: RwLock::new(None),
             gap: RwLock::new(None),
             history: RwLock::new(None),

@@ -84,11 +84,11 @@ impl Host for EndpointHost {
         }
     }
 
-    fn follow_sessions(&self, most: usize) -> usize {
-        self.0.upgrade().map_or(0, |endpoint| endpoint.sessions.follow_all(most))
+    fn write_session_records(&self, most: usize) -> usize {
+        self.0.upgrade().map_or(0, |endpoint| endpoint.sessions.write_moved_records(most))
     }
 
-    fn rewrite_sessions(&self) {
+    fn rewrite_session_records(&self) {
         if let Some(endpoint) = self.0.upgrade() {
             endpoint.sessions.rewrite_all();
         }

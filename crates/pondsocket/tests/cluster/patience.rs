@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::stubborn::{Manner, Stubborn};
 
 /// The time for which messages wait.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time that the store has to answer a node which was suspended.
-const HOLD: Duration = Duration::from_millis(500);
+const SUSPENDED_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The time within which a test calls something prompt.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -84,7 +84,7 @@ impl Member {
 /// A wait of the patience, and not much more.
 #[track_caller]
 fn assert_patient(waited: Duration) {
-    assert!(waited >= PATIENCE && waited < PATIENCE + MOMENT, "{waited:?}");
+    assert!(waited >= STORE_TIMEOUT && waited < STORE_TIMEOUT + MOMENT, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +100,7 @@ async fn a_message_that_is_queued_while_an_attempt_hangs_waits_no_longer_than_ot
         let mut said = vec![members[0].say(1)];
         eventually("an attempt", || node.bus.asked() > before).await;
         // Not with the first attempt, and so behind it.
-        for (member, pause) in members[1..].iter().zip([MILLISECOND, PATIENCE / 2]) {
+        for (member, pause) in members[1..].iter().zip([MILLISECOND, STORE_TIMEOUT / 2]) {
             sleep(pause).await;
             said.push(member.say(1));
         }
@@ -135,7 +135,7 @@ async fn all_messages_of_a_channel_are_given_up_with_its_oldest_one_and_keep_the
     node.bus.set(Manner::IsFrozen(COMMAND_TIMEOUT));
     let first = member.say(1);
     for n in 2..6 {
-        sleep(PATIENCE / 5).await;
+        sleep(STORE_TIMEOUT / 5).await;
         member.say(n);
         // Not kept, and so in the place between the others.
         member.channel.broadcast("typed", &json!({ "n": n })).expect("room");
@@ -166,7 +166,7 @@ async fn a_store_that_is_slow_and_answers_is_waited_for() {
     for n in 1..=MESSAGES {
         last = member.hears(n).await;
     }
-    assert!(last - first > 2 * PATIENCE, "it takes {:?}", last - first);
+    assert!(last - first > 2 * STORE_TIMEOUT, "it takes {:?}", last - first);
     assert_eq!(node.detached(), 0);
 }
 
@@ -180,7 +180,7 @@ async fn a_node_that_was_suspended_asks_the_store_again_before_it_gives_up() {
     member.say(1);
     eventually("an attempt", || node.bus.asked() > before).await;
     node.bus.set(Manner::Answers);
-    tokio::time::advance(2 * PATIENCE).await;
+    tokio::time::advance(2 * STORE_TIMEOUT).await;
     let awake = Instant::now();
     assert!(member.hears(1).await - awake < MOMENT);
     assert_eq!(node.detached(), 0);
@@ -189,10 +189,10 @@ async fn a_node_that_was_suspended_asks_the_store_again_before_it_gives_up() {
     let before = node.bus.asked();
     member.say(2);
     eventually("an attempt", || node.bus.asked() > before).await;
-    tokio::time::advance(2 * PATIENCE).await;
+    tokio::time::advance(2 * STORE_TIMEOUT).await;
     let awake = Instant::now();
     let waited = member.hears(2).await - awake;
-    assert!(waited >= HOLD && waited < HOLD + MOMENT, "{waited:?}");
+    assert!(waited >= SUSPENDED_TIMEOUT && waited < SUSPENDED_TIMEOUT + MOMENT, "{waited:?}");
     assert_eq!(node.detached(), 1);
 }
 
@@ -248,7 +248,7 @@ async fn a_channel_that_the_store_refuses_goes_on_alone_while_others_are_answere
 async fn a_store_that_answers_at_last_takes_everything_that_waits() {
     let node = start().await;
     let mut members = [node.join("/chat/a").await, node.join("/chat/b").await];
-    node.bus.set(Manner::TakesItsTime(PATIENCE - MILLISECOND));
+    node.bus.set(Manner::TakesItsTime(STORE_TIMEOUT - MILLISECOND));
     let before = node.bus.asked();
     members[0].say(1);
     eventually("an attempt", || node.bus.asked() > before).await;
@@ -256,11 +256,15 @@ async fn a_store_that_answers_at_last_takes_everything_that_waits() {
     for member in &mut members {
         member.hears(1).await;
     }
-    assert!(said.elapsed() > PATIENCE + PATIENCE / 2, "two attempts, one behind the other: {:?}", said.elapsed());
+    assert!(
+        said.elapsed() > STORE_TIMEOUT + STORE_TIMEOUT / 2,
+        "two attempts, one behind the other: {:?}",
+        said.elapsed()
+    );
     assert_eq!(node.detached(), 0);
     // Nothing is left that would be given up later.
     node.bus.set(Manner::Answers);
-    let silence = timeout_at(Instant::now() + 2 * PATIENCE, members[0].room.next_message()).await;
+    let silence = timeout_at(Instant::now() + 2 * STORE_TIMEOUT, members[0].room.next_message()).await;
     assert!(silence.is_err(), "{silence:?}");
     assert_eq!(node.detached(), 0);
 }

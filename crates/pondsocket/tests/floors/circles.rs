@@ -26,6 +26,11 @@ const PONDSOCKET: &[(&str, &str, &str)] = &[
         "engine/sessions/connection",
         "the sessions of an endpoint end and record the connections, which tell them what they know",
     ),
+    (
+        "engine/sessions/table",
+        "engine/sessions/connection",
+        "the table has the connections of the sessions, which look at it",
+    ),
     ("limits/address", "options", "the rule for addresses is made of several options, which are checked by making it"),
     (
         "limits/origin",

@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const CHANNELS: usize = 256;
 
 /// The largest message that the contract server accepts.
-const LARGEST: usize = 1024 * 1024;
+const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// The number of pings in a flood.
 const PINGS: usize = 4_000;
@@ -141,7 +141,7 @@ impl MisbehavingClient {
             }
             Misbehaviour::DeafEcho => {
                 let mut connection = self.upgrade("/echo").await;
-                let message = frame(0x82, &self.garbage(LARGEST));
+                let message = frame(0x82, &self.garbage(MAX_MESSAGE));
                 // It never reads, so at some time the server must stop reading, too. After `write_wait` without progress the server
                 // resets the connection, which a round on a slow machine may outlast.
                 let flood = async { while connection.stream.write_all(&message).await.is_ok() {} };
@@ -224,7 +224,7 @@ impl MisbehavingClient {
         let mut connection = self.upgrade("/api/socket?token=t").await;
         let part = [b'x'; 16 * 1024];
         connection.send(&frame(0x01, &part)).await;
-        for _ in 0..LARGEST / part.len() {
+        for _ in 0..MAX_MESSAGE / part.len() {
             connection.send(&frame(0x00, &part)).await;
         }
         assert_eq!(connection.closed().await, Some(1009));

@@ -15,7 +15,7 @@ const CONTEXT: usize = 10;
 const UNTIL_REPLY: Duration = Duration::from_secs(30);
 
 /// The most messages in an epoch. A larger offset is nonsense.
-const MOST: u64 = 100_000_000;
+const MAX_OFFSET: u64 = 100_000_000;
 
 /// The name of an epoch.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -46,7 +46,7 @@ impl At {
         let (epoch, offset) = text.split_once('.')?;
         let mut name = [0; 11];
         name.get_mut(..epoch.len())?.copy_from_slice(epoch.as_bytes());
-        let offset = offset.parse().ok().filter(|offset| *offset < MOST)?;
+        let offset = offset.parse().ok().filter(|offset| *offset < MAX_OFFSET)?;
         Some(At { epoch: Epoch(name), offset })
     }
 

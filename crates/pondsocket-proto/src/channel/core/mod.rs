@@ -25,7 +25,7 @@ pub use shared::{StoredMessage, StoredMessages};
 
 /// The bytes at which a broadcast is refused, also if the configured limits are higher: offsets within a batch have 32
 /// bits. The half of that range above this bound is for answers, which are not refused.
-const MOST_BYTES: usize = 1 << 31;
+const MAX_BYTES: usize = 1 << 31;
 
 /// The limits of a channel: of its delivery queue and of its presence. Over the soft limit of the queue the connections
 /// that publish should not be read; over the hard limit broadcasts, replies and changes of presence are refused.
@@ -215,7 +215,7 @@ impl<R> Channel<R> {
         let ChannelLimits { soft_messages, soft_bytes, .. } = self.limits;
         self.queue.len() >= soft_messages.saturating_mul(factor)
             // `>=`: at the limit the queue counts as full. The message that reaches the limit is still enqueued whole.
-            || self.queued().1 >= soft_bytes.saturating_mul(factor).min(MOST_BYTES)
+            || self.queued().1 >= soft_bytes.saturating_mul(factor).min(MAX_BYTES)
     }
 }
 

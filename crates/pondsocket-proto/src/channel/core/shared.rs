@@ -83,14 +83,14 @@ impl<R> Channel<R> {
     /// Returns `true` if the store has to be read: messages have come without those ahead of them, or the history [is
     /// to begin anew](Self::owes_restart).
     pub fn is_behind(&self) -> bool {
-        self.shared.as_ref().is_some_and(|shared| shared.is_behind() || shared.has_strayed)
+        self.shared.as_ref().is_some_and(|shared| shared.is_behind() || shared.has_unshared_positions)
     }
 
     /// Returns `true` if members of other nodes may have missed messages that this node has sent, and are not told yet: the history
     /// is to begin anew.
     pub fn owes_restart(&self) -> bool {
         let has_sent = self.is_detached() && self.history.as_ref().is_some_and(|ring| ring.position().offset > 0);
-        has_sent || self.shared.as_ref().is_some_and(|shared| shared.has_strayed)
+        has_sent || self.shared.as_ref().is_some_and(|shared| shared.has_unshared_positions)
     }
 
     /// Returns `true` if messages of this channel wait for their positions.

@@ -8,8 +8,8 @@ use crate::wire::{Object, PresenceKind};
 
 /// The most that waits, in number and in bytes. Messages with a position are as many at most, and the store has those that do not
 /// fit; nobody has these.
-const MOST: usize = 1024;
-const MOST_BYTES: usize = 1 << 20;
+const MAX_MESSAGES: usize = 1024;
+const MAX_BYTES: usize = 1 << 20;
 
 /// The size of a message without its event and payload, roughly, in bytes.
 const ENVELOPE: usize = 256;
@@ -69,7 +69,7 @@ pub(in crate::channel) struct Followers {
 impl Followers {
     /// Returns `true` if there is room for one more.
     pub(in crate::channel) fn has_room(&self) -> bool {
-        self.waiting.len() < MOST && self.bytes < MOST_BYTES
+        self.waiting.len() < MAX_MESSAGES && self.bytes < MAX_BYTES
     }
 
     pub(in crate::channel) fn push(&mut self, behind: Position, unkept: Unkept) {
@@ -154,12 +154,12 @@ mod tests {
     #[test]
     fn neither_their_number_nor_their_size_is_unbounded() {
         let mut many = Followers::default();
-        (0..MOST - 1).for_each(|_| many.push(at(1, 5), presence("a", "{}")));
+        (0..MAX_MESSAGES - 1).for_each(|_| many.push(at(1, 5), presence("a", "{}")));
         assert!(many.has_room());
         many.push(at(1, 5), presence("a", "{}"));
         assert!(!many.has_room());
         let mut large = Followers::default();
-        large.push(at(1, 5), presence("a", &"x".repeat(MOST_BYTES)));
+        large.push(at(1, 5), presence("a", &"x".repeat(MAX_BYTES)));
         assert!(!large.has_room());
     }
 }

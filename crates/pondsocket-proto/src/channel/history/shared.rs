@@ -7,7 +7,7 @@ use crate::position::{Epoch, Position};
 use crate::wire::Object;
 
 /// The most messages that wait for their turn. The store has those that do not fit.
-const MOST_EARLY: usize = 1024;
+const MAX_EARLY: usize = 1024;
 
 /// The order of a history that the nodes of a cluster share: the store of the bus gives the positions.
 ///
@@ -25,7 +25,7 @@ pub(in crate::channel) struct SharedOrder {
     /// The number of the last message of this node.
     pub(in crate::channel) last_number: u64,
     /// `true` if the store has given a message of this node a position that other nodes may not have seen.
-    pub(in crate::channel) has_strayed: bool,
+    pub(in crate::channel) has_unshared_positions: bool,
     /// The last position of the history that the nodes share, when this node began to give positions by itself.
     pub(in crate::channel) left_at: Option<Position>,
 }
@@ -72,14 +72,22 @@ impl SharedOrder {
     pub(in crate::channel) fn new() -> SharedOrder {
         let (stage, early) = (SharedStage::Loading, BTreeMap::new());
         let followers = Followers::default();
-        SharedOrder { stage, early, followers, has_dropped: false, last_number: 0, has_strayed: false, left_at: None }
+        SharedOrder {
+            stage,
+            early,
+            followers,
+            has_dropped: false,
+            last_number: 0,
+            has_unshared_positions: false,
+            left_at: None,
+        }
     }
 
     /// Adds a message that has come.
     pub(in crate::channel) fn add(&mut self, position: Position, message: EarlyMessage) {
         let Position { epoch, offset } = position;
         // Answers about own messages are bounded by the queue, and come only once.
-        if matches!(message, EarlyMessage::Other(_)) && self.early.len() >= MOST_EARLY {
+        if matches!(message, EarlyMessage::Other(_)) && self.early.len() >= MAX_EARLY {
             self.has_dropped = true;
         } else {
             self.early.entry((epoch, offset)).or_insert(message);
@@ -110,7 +118,7 @@ impl SharedOrder {
     /// later one, and stay.
     pub(in crate::channel) fn read_up_to(&mut self, top: Position, last: Epoch) -> Vec<u64> {
         self.has_dropped = false;
-        self.has_strayed &= top.epoch == last;
+        self.has_unshared_positions &= top.epoch == last;
         let mut misplaced = Vec::new();
         let early = std::mem::take(&mut self.early);
         for ((epoch, offset), mut message) in early {
@@ -121,7 +129,7 @@ impl SharedOrder {
                 EarlyMessage::Other(_) => continue,
                 EarlyMessage::Own(number) => {
                     misplaced.push(*number);
-                    self.has_strayed |= epoch != top.epoch && epoch != last;
+                    self.has_unshared_positions |= epoch != top.epoch && epoch != last;
                     continue;
                 }
             }

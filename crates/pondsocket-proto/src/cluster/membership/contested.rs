@@ -9,7 +9,7 @@ use crate::cluster::ChannelKey;
 
 /// The most channels that are remembered for one name, since the sender may be forged and name any number of them. With
 /// more, all channels count as concerned.
-const MOST_CHANNELS: usize = 64;
+const MAX_CHANNELS: usize = 64;
 
 /// The channels about which incarnations have published something before they were valid.
 #[derive(Debug, Default)]
@@ -42,8 +42,8 @@ impl Contested {
     pub(super) fn note(&mut self, name: &str, channels: impl IntoIterator<Item = ChannelKey>) {
         let Some(missed) = self.missed.get_mut(name) else { return };
         missed.channels.extend(channels);
-        missed.more |= missed.channels.len() > MOST_CHANNELS;
-        while missed.channels.len() > MOST_CHANNELS {
+        missed.more |= missed.channels.len() > MAX_CHANNELS;
+        while missed.channels.len() > MAX_CHANNELS {
             missed.channels.pop_last();
         }
     }
@@ -91,7 +91,7 @@ mod tests {
         contested.begin("a".into());
         contested.note("a", (0..100).map(key));
         let missed = contested.take("a").expect("contested");
-        assert_eq!((missed.channels.len(), missed.more), (MOST_CHANNELS, true));
+        assert_eq!((missed.channels.len(), missed.more), (MAX_CHANNELS, true));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::cluster::NodeId;
 
 /// The most incarnations that are reported. Forged messages could otherwise grow the set, and the log, without end.
-const MOST: usize = 64;
+const MAX_REPORTED: usize = 64;
 
 /// The incarnations of this node's name that were reported.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl NameConflicts {
         }
         // A later incarnation was started after this one, so it cannot be the remains of a restart.
         let is_alive = other.incarnation > me.incarnation || now >= self.patient_until;
-        is_alive && self.known.len() < MOST && self.known.insert(other.incarnation)
+        is_alive && self.known.len() < MAX_REPORTED && self.known.insert(other.incarnation)
     }
 }
 
@@ -64,6 +64,6 @@ mod tests {
     #[test]
     fn reports_are_limited() {
         let (mut conflicts, me) = (NameConflicts::default(), id(0));
-        assert_eq!((1..1000).filter(|n| conflicts.is_news(&me, &id(*n), 0)).count(), MOST);
+        assert_eq!((1..1000).filter(|n| conflicts.is_news(&me, &id(*n), 0)).count(), MAX_REPORTED);
     }
 }

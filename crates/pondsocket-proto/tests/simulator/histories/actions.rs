@@ -16,13 +16,13 @@ use super::client::ClientKind;
 use super::connection::{Connection, Joined};
 use super::ledger::{LeftOut, NEWS, SECRET, Sent, TYPING};
 use super::reads::GRACE;
-use super::{Histories, PATIENCE, evictions};
+use super::{Histories, STORE_TIMEOUT, evictions};
 
 /// The time between two looks at what has arrived, and at channels that nobody needs.
 const LOOK: u64 = 500;
 
 /// The most messages of a schedule.
-const MOST_MESSAGES: usize = 250;
+const MAX_MESSAGES: usize = 250;
 
 #[derive(Clone, Copy)]
 enum HistoryAction {
@@ -69,7 +69,7 @@ impl World {
         let pace = histories.plan.pace;
         let next = histories.rng.range((1, 2 * pace));
         let number = histories.rng.index(histories.clients.len());
-        let (action, is_full) = (histories.rng.weighted(&ACTIONS), histories.ledger.len() >= MOST_MESSAGES);
+        let (action, is_full) = (histories.rng.weighted(&ACTIONS), histories.ledger.len() >= MAX_MESSAGES);
         let evicts = histories.plan.evictions > 0 && histories.eviction_rng.per_mille(histories.plan.evictions);
         self.after(next, Event::HistoryAction);
         if self.is_over {
@@ -127,7 +127,7 @@ impl World {
         let node = self.node(peer).expect("it is ours");
         let (serial, is_subscribed) = (node.next_instance(), node.is_subscribed(key));
         let is_up = self.redis.is_up(peer);
-        let read_at = if !is_up || is_subscribed { now } else { now + PATIENCE };
+        let read_at = if !is_up || is_subscribed { now } else { now + STORE_TIMEOUT };
         let histories = self.histories();
         let epoch = histories.fresh_epoch();
         let open = OpenHistory::new((key, serial), histories.plan, epoch, (now, read_at));
@@ -185,7 +185,7 @@ impl World {
                 continue;
             }
             if !open.channel.is_loading() && join.read.is_none() {
-                join.read = Some((open.begun + 1, now + PATIENCE));
+                join.read = Some((open.begun + 1, now + STORE_TIMEOUT));
                 open.plan_read(now + GRACE);
             }
             open.joins.push(join);

@@ -11,7 +11,7 @@ use pondsocket_proto::position::Position;
 
 use super::super::redis::Peer;
 use super::super::world::World;
-use super::PATIENCE;
+use super::STORE_TIMEOUT;
 use super::evictions::EVICTION;
 use super::ledger::Detached;
 use super::reads::{GRACE, RETRY};
@@ -69,7 +69,7 @@ enum Outcome {
 impl SendQueue {
     pub(super) fn deadline(&self, now: u64) -> Option<u64> {
         if let Some(run) = self.sent.first() {
-            return Some(run.at + PATIENCE);
+            return Some(run.at + STORE_TIMEOUT);
         }
         // What is not kept does not wait for a store that does not take messages.
         let is_due = self.waiting.iter().any(|queued| matches!(queued, Queued::Publish(..)));
@@ -152,7 +152,7 @@ impl World {
     /// Sends the next messages of a node, if none are on their way.
     pub(super) fn send_next(&mut self, peer: Peer) {
         let now = self.now;
-        self.fail_runs(peer, |run| now >= run.at + PATIENCE);
+        self.fail_runs(peer, |run| now >= run.at + STORE_TIMEOUT);
         let Some(node) = self.histories().nodes.get_mut(&peer) else { return };
         if !node.appends.sent.is_empty() {
             return;

@@ -18,7 +18,7 @@ use super::connection::{Connection, Frame};
 use super::evictions::EVICTION;
 use super::ledger::{SECRET, TYPING, is_blocked};
 use super::reads::PendingRead;
-use super::{Histories, PATIENCE};
+use super::{Histories, STORE_TIMEOUT};
 
 /// A join that waits until the history is read.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl OpenHistory {
     }
 
     pub(super) fn deadlines(&self) -> impl Iterator<Item = u64> {
-        let reads = self.reads.iter().map(|read| read.asked + PATIENCE);
+        let reads = self.reads.iter().map(|read| read.asked + STORE_TIMEOUT);
         reads.chain(self.read_at).chain(self.joins.iter().filter_map(|join| join.read.map(|(_, until)| until)))
     }
 

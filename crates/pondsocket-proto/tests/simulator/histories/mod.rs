@@ -64,7 +64,7 @@ use super::schedule::HistoryPlan;
 use super::world::{Event, World};
 
 /// The time for which messages and joins wait for a store that does not answer, and that of one request to it.
-const PATIENCE: u64 = 2000;
+const STORE_TIMEOUT: u64 = 2000;
 
 /// The histories of a schedule.
 pub(crate) struct Histories {
@@ -131,8 +131,8 @@ impl Histories {
 impl HistoryNode {
     /// Returns whether the store has not answered for so long that nothing waits for it any more.
     fn is_given_up(&self, since: u64, now: u64) -> bool {
-        now.saturating_sub(since) >= PATIENCE
-            || self.down_since.is_some_and(|down| now.saturating_sub(down) >= PATIENCE)
+        now.saturating_sub(since) >= STORE_TIMEOUT
+            || self.down_since.is_some_and(|down| now.saturating_sub(down) >= STORE_TIMEOUT)
     }
 
     /// The time at which there is work, if nothing happens before.

@@ -7,7 +7,7 @@ use pondsocket_proto::position::Position;
 use super::super::node::RunState;
 use super::super::redis::{Delivered, Peer};
 use super::super::world::World;
-use super::PATIENCE;
+use super::STORE_TIMEOUT;
 use super::channel::policy_of;
 use super::store::{Author, StoreAnswer, StoreRequest, Stored};
 
@@ -46,7 +46,7 @@ impl World {
     /// Begins the reads of a node that are due, and gives up those without an answer.
     pub(super) fn read_due(&mut self, peer: Peer) {
         let now = self.now;
-        self.fail_reads(peer, |read| now >= read.asked + PATIENCE);
+        self.fail_reads(peer, |read| now >= read.asked + STORE_TIMEOUT);
         let Some(node) = self.histories().nodes.get_mut(&peer) else { return };
         let due = node.open.iter_mut().filter(|(_, open)| open.read_at.is_some_and(|at| at <= now));
         let mut begun = Vec::new();

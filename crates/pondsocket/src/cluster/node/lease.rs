@@ -27,7 +27,7 @@ pub(super) async fn run(node: Arc<Node>) {
                 // Leases are also gone if the engine has lost its data, and then so are the records of sessions. A client whose
                 // record is gone would be a new one on another node.
                 if lease.was_expired {
-                    node.all_hosts().iter().for_each(|host| host.rewrite_sessions());
+                    node.all_hosts().iter().for_each(|host| host.rewrite_session_records());
                 }
                 node.input(Input::Lease(lease));
             }

@@ -82,9 +82,9 @@ pub(crate) trait Host: HistoryHost + Send + Sync {
     /// Passes on that a client has come to another node with the key of a session, by the name of its record.
     fn claim_session(&self, record: &str);
     /// Writes the records of sessions whose positions have moved, as many as are given at most.
-    fn follow_sessions(&self, most: usize) -> usize;
+    fn write_session_records(&self, most: usize) -> usize;
     /// Has the records of all sessions with a connection written again, because the store may have lost them.
-    fn rewrite_sessions(&self);
+    fn rewrite_session_records(&self);
     /// Carries out a command of another node on a user here.
     fn execute(&self, channel: &ChannelName, user: &UserId, command: Command) -> Verdict;
     /// Runs the leave handler of a user whose node has died, when its grace has ended or a command has removed it.

@@ -34,7 +34,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most records of connections that are written in this time. They bound the cost for the store: about 5 us of its CPU
 /// each.
-const FOLLOWED: usize = 2000;
+const RECORDS_WRITTEN: usize = 2000;
 
 /// The records that wait to be written, one of each session.
 #[derive(Debug, Default)]
@@ -89,10 +89,10 @@ impl Node {
     }
 
     /// Writes the records of sessions whose positions have moved.
-    fn follow_sessions(&self) {
-        let mut left = FOLLOWED;
+    fn write_session_records(&self) {
+        let mut left = RECORDS_WRITTEN;
         for host in self.all_hosts() {
-            left -= host.follow_sessions(left).min(left);
+            left -= host.write_session_records(left).min(left);
         }
     }
 
@@ -229,7 +229,7 @@ pub(super) async fn run(node: Arc<Node>) {
         if batch.is_empty() {
             tokio::select! {
                 () = node.records.queued.notified() => {}
-                _ = ticks.tick() => node.follow_sessions(),
+                _ = ticks.tick() => node.write_session_records(),
             }
             continue;
         }

@@ -37,10 +37,10 @@ const VERSION: u32 = 2;
 const OLDEST: u32 = 1;
 
 /// The most bytes of the assigns and presence of a ghost, so that its line is one that is read.
-pub(crate) const LARGEST_GHOST: usize = 1024 * 1024;
+pub(crate) const MAX_GHOST: usize = 1024 * 1024;
 
 /// The most bytes of a line beyond the messages that it may hold: a session has many names of channels.
-const MOST_LINE: usize = 4 * 1024 * 1024;
+const MAX_LINE: usize = 4 * 1024 * 1024;
 
 /// The content of a file.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ pub(crate) fn read(input: &mut dyn BufRead, limits: ReadLimits) -> Result<Saved,
     loop {
         line.clear();
         // A line that is longer than any that was written is not read to its end.
-        let longest = limits.messages.saturating_add(MOST_LINE) as u64;
+        let longest = limits.messages.saturating_add(MAX_LINE) as u64;
         (&mut *input).take(longest).read_until(b'\n', &mut line).map_err(FileError::Io)?;
         let is_whole = line.ends_with(b"\n");
         let record = match serde_json::from_slice(&line) {
@@ -248,7 +248,7 @@ mod tests {
     use crate::engine::handled::{Answer, AnswerKind, Answered, HandledMessage};
     use crate::engine::session_key::SessionKey;
 
-    const MOST: ReadLimits = ReadLimits { messages: 1 << 20, answers: 1 << 20 };
+    const LIMITS: ReadLimits = ReadLimits { messages: 1 << 20, answers: 1 << 20 };
 
     fn position() -> impl Strategy<Value = Position> {
         (any::<u32>(), 0..1_000_000u64).prop_map(|(epoch, offset)| Position { epoch: Epoch::new(epoch), offset })
@@ -360,7 +360,7 @@ mod tests {
         #[test]
         fn what_is_read_is_what_was_written(endpoints in prop::collection::vec(endpoint(), 0..3)) {
             let bytes = write(&endpoints);
-            let saved = read(&mut &bytes[..], MOST).expect("it is whole");
+            let saved = read(&mut &bytes[..], LIMITS).expect("it is whole");
             prop_assert_eq!(saved.written, UNIX_EPOCH + Duration::from_millis(1234));
             prop_assert_eq!(format!("{:?}", saved.endpoints), format!("{endpoints:?}"));
         }
@@ -373,15 +373,15 @@ mod tests {
         ) {
             let mut bytes = write(&endpoints);
             let at = at.index(bytes.len());
-            prop_assert!(read(&mut &bytes[..at], MOST).is_err());
+            prop_assert!(read(&mut &bytes[..at], LIMITS).is_err());
             bytes[at] ^= by;
-            prop_assert!(read(&mut &bytes[..], MOST).is_err(), "byte {}", at);
+            prop_assert!(read(&mut &bytes[..], LIMITS).is_err(), "byte {}", at);
         }
 
         /// Nothing that a file may contain does harm.
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(read(&mut &bytes[..], MOST).is_err());
+            prop_assert!(read(&mut &bytes[..], LIMITS).is_err());
         }
 
         /// The same for files with a right checksum, whose records stand where they should not.
@@ -432,7 +432,7 @@ mod tests {
         bytes.push(b'\n');
         let end = format!("{{\"end\":{{\"sha256\":\"{}\"}}}}\n", hex(&Sha256::digest(&bytes)));
         bytes.extend(end.bytes());
-        let saved = read(&mut &bytes[..], MOST).expect("it is whole");
+        let saved = read(&mut &bytes[..], LIMITS).expect("it is whole");
         let SavedEndpoint { channels, sessions, .. } = &saved.endpoints[0];
         let ring = channels[0].ring.as_ref().expect("a history");
         assert_eq!((ring.before.offset, ring.messages.len(), channels[0].ghosts.len()), (1041, 1, 0));
@@ -458,7 +458,7 @@ mod tests {
             handled,
         };
         let bytes = write(&[SavedEndpoint { path: "/".into(), channels: Vec::new(), sessions: vec![session] }]);
-        let saved = read(&mut &bytes[..], ReadLimits { answers: 8, ..MOST }).expect("it is whole");
+        let saved = read(&mut &bytes[..], ReadLimits { answers: 8, ..LIMITS }).expect("it is whole");
         let left = |known: &HandledMessage| {
             (known.request_id.to_string(), known.answered.answers.len(), known.answered.is_forgotten)
         };
@@ -468,7 +468,7 @@ mod tests {
 
     #[test]
     fn a_ghost_of_the_largest_size_is_read() {
-        let json = Json::encode(&"x".repeat(LARGEST_GHOST)).expect("JSON");
+        let json = Json::encode(&"x".repeat(MAX_GHOST)).expect("JSON");
         let assigns = Assigns::from_entries(vec![("a".into(), json)]).expect("one");
         let ghost = SavedGhost { user: UserId::new("ada").expect("an id"), left: 0, assigns, presence: None };
         let channel = SavedChannel {
@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn the_reason_of_a_refusal_is_told() {
-        let fault = |bytes: &[u8]| read(&mut &*bytes, MOST).expect_err("refused").to_string();
+        let fault = |bytes: &[u8]| read(&mut &*bytes, LIMITS).expect_err("refused").to_string();
         let whole = write(&[]);
         assert_eq!(fault(b""), "it is not a file of histories");
         assert_eq!(fault(b"root:x:0:0\n"), "it is not a file of histories");
@@ -511,7 +511,7 @@ mod tests {
         };
         let channels = vec![channel(&["{\"a\":1}", "{}"]), channel(&["{}", "{\"a\":1}", "{}"])];
         let bytes = write(&[SavedEndpoint { path: "/".into(), channels, sessions: Vec::new() }]);
-        let saved = read(&mut &bytes[..], ReadLimits { messages: 14, ..MOST }).expect("it is whole");
+        let saved = read(&mut &bytes[..], ReadLimits { messages: 14, ..LIMITS }).expect("it is whole");
         let left = |at: usize| {
             let ring = saved.endpoints[0].channels[at].ring.as_ref().expect("a history");
             (ring.before.offset, ring.messages.len(), ring.removed_for)

@@ -13,8 +13,9 @@ use pondsocket_proto::position::{Epoch, Position};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::table::{Entry, KeptTicket, Other};
-use super::{MOST_CHANNELS, RECORD_TTL, ReceivedAll, Sessions, Ticket};
+use super::table::{Entry, Other};
+use super::ticket::{KeptTicket, MAX_CHANNELS, ReceivedAll, Ticket};
+use super::{RECORD_TTL, Sessions};
 use crate::engine::answers::Answers;
 use crate::engine::changes;
 use crate::engine::session_key::SessionKey;
@@ -135,7 +136,7 @@ impl ConnectionSession {
     }
 
     /// Goes on from the positions of a connection that was made while this one was.
-    fn follow(&self, ticket: Ticket) {
+    fn go_on_from(&self, ticket: Ticket) {
         if let Some(answers) = ticket.answers.clone() {
             // An error means that the connection has those of the ticket from which both have gone on.
             let _ = self.answers.set(answers);
@@ -166,11 +167,11 @@ impl ConnectionSession {
     pub(crate) fn begin(&self, id: ConnectionId, user: &UserId, connection: Weak<dyn SessionConnection>) -> bool {
         let (has_begun, other) = self.sessions.begin(self.key, user, self.claimed, Entry::Live { id, connection });
         if let Some(Other { ticket: Some(ticket), connection }) = other {
-            self.follow(ticket);
+            self.go_on_from(ticket);
             connection.iter().for_each(|connection| connection.supersede());
         }
         if has_begun && !self.is_noted {
-            self.sessions.follow(self.key, self.known(user, &self.positions()));
+            self.sessions.write_record(self.key, self.known(user, &self.positions()));
         }
         has_begun
     }
@@ -225,7 +226,7 @@ impl ConnectionSession {
         drop((channels, proof));
         let ticket = self.ticket.lock();
         positions.extend(ticket.iter().flat_map(|ticket| ticket.channels.iter().cloned()));
-        positions.truncate(MOST_CHANNELS);
+        positions.truncate(MAX_CHANNELS);
         positions
     }
 
@@ -259,7 +260,7 @@ impl ConnectionSession {
         if self.sessions.shared.get().is_some()
             && let Some(positions) = self.moved()
         {
-            self.sessions.follow(self.key, self.known(user, &positions));
+            self.sessions.write_record(self.key, self.known(user, &positions));
         }
     }
 
@@ -315,8 +316,8 @@ impl ConnectionSession {
             // Channels that it has not joined again keep their positions.
             let unused = unused.map(|ticket| ticket.channels).unwrap_or_default();
             // With no more room than is needed: tickets are kept for a while, and most are of one channel.
-            let mut all = Vec::with_capacity((channels.len() + unused.len()).min(MOST_CHANNELS));
-            all.extend(channels.into_iter().chain(unused).take(MOST_CHANNELS));
+            let mut all = Vec::with_capacity((channels.len() + unused.len()).min(MAX_CHANNELS));
+            all.extend(channels.into_iter().chain(unused).take(MAX_CHANNELS));
             Ticket { version: self.version, user: user.clone(), channels: all, answers: self.answers.get().cloned() }
         });
         self.sessions.end(self.key, self.version, id, ticket);
@@ -357,7 +358,7 @@ impl Drop for ConnectionSession {
             self.sessions.put_back(self.key, Ticket { version: self.version, ..ticket });
         }
         // Only now, because until its end the client may prove more.
-        self.sessions.publish(self.key);
+        self.sessions.store_ticket(self.key);
     }
 }
 

@@ -9,19 +9,20 @@
 mod connection;
 mod saved;
 mod table;
+mod ticket;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use pondsocket_proto::channel::Progress;
-use pondsocket_proto::id::{ChannelName, ConnectionId, UserId};
+use pondsocket_proto::id::{ConnectionId, UserId};
 use pondsocket_proto::position::Position;
 use tokio::time::{Instant, timeout};
 
 pub(crate) use self::connection::{ConnectionSession, SessionConnection};
 pub(crate) use self::saved::SavedSession;
-use self::table::{Entry, KeptTicket, Other, Table};
+use self::table::{Entry, Other, Table};
+use self::ticket::{KeptTicket, ReceivedAll, Ticket};
 use crate::engine::answers::Answers;
 use crate::engine::handled::HandledMessage;
 use crate::engine::session_key::SessionKey;
@@ -41,29 +42,6 @@ const RECORD_TTL: Duration = Duration::from_secs(24 * 3600);
 /// The attempts to acquire a session that other nodes acquire at the same time.
 const ATTEMPTS: usize = 3;
 
-/// The most channels of a ticket. A client could otherwise collect any number of them, with one connection after the other.
-const MOST_CHANNELS: usize = 1024;
-
-/// The positions of a client when its connection ended, those of the last connection first.
-#[derive(Clone, Debug)]
-pub(crate) struct Ticket {
-    /// The version of the connection, in the records for other nodes; 0 without these.
-    version: u64,
-    pub(crate) user: UserId,
-    pub(crate) channels: Vec<(ChannelName, Progress)>,
-    /// The messages that were handled. A handler may still add its answer.
-    pub(crate) answers: Option<Arc<Answers>>,
-}
-
-/// A channel in which the client of an ended connection has received all that the connection was sent.
-#[derive(Debug)]
-struct ReceivedAll {
-    channel: ChannelName,
-    progress: Progress,
-    /// True if that includes all that earlier connections were sent.
-    with_earlier: bool,
-}
-
 /// The client of a session is connected.
 #[derive(Debug)]
 struct Alive;
@@ -78,8 +56,8 @@ pub(crate) struct Sessions {
     /// Counts the answers that are kept.
     memory: Arc<Memory>,
     table: Mutex<Table>,
-    /// The place in the table at which [`follow_all`](Self::follow_all) goes on.
-    next_followed: AtomicUsize,
+    /// The place in the table at which [`write_moved_records`](Self::write_moved_records) goes on.
+    next_written: AtomicUsize,
     /// The number of times that the store may have lost its records.
     losses: AtomicU64,
     /// The sessions on all nodes, if the bus has a store.
@@ -95,7 +73,7 @@ impl Sessions {
             most,
             memory,
             table: Mutex::default(),
-            next_followed: AtomicUsize::new(0),
+            next_written: AtomicUsize::new(0),
             losses: AtomicU64::new(0),
             shared: OnceLock::new(),
         }
@@ -274,14 +252,14 @@ impl Sessions {
     }
 
     /// Keeps a record of the positions of a connection, for other nodes.
-    fn follow(&self, key: SessionKey, known: Known<'_>) {
+    fn write_record(&self, key: SessionKey, known: Known<'_>) {
         if let Some(shared) = self.shared.get() {
-            shared.follow(&key.to_string(), known, RECORD_TTL);
+            shared.note(&key.to_string(), known, RECORD_TTL);
         }
     }
 
     /// Writes the records of connections whose positions have moved, `most` at most. Returns their number.
-    pub(crate) fn follow_all(&self, most: usize) -> usize {
+    pub(crate) fn write_moved_records(&self, most: usize) -> usize {
         if self.shared.get().is_none() {
             return 0;
         }
@@ -295,7 +273,7 @@ impl Sessions {
             table.by_key.iter().filter_map(live).collect()
         };
         // Each time from where the last one ended: otherwise some would never be written if more move than may be.
-        let start = self.next_followed.load(Ordering::Relaxed) % connections.len().max(1);
+        let start = self.next_written.load(Ordering::Relaxed) % connections.len().max(1);
         let (last, first) = connections.split_at(start);
         let (mut visited, mut written) = (0, 0);
         for (key, connection) in first.iter().chain(last) {
@@ -306,27 +284,27 @@ impl Sessions {
             if let Some(session) = connection.session().filter(|_| connection.is_open())
                 && let Some(positions) = session.moved()
             {
-                self.follow(*key, session.known(connection.user(), &positions));
+                self.write_record(*key, session.known(connection.user(), &positions));
                 written += 1;
             }
         }
         // Relaxed: one task follows.
-        self.next_followed.store(start + visited, Ordering::Relaxed);
+        self.next_written.store(start + visited, Ordering::Relaxed);
         written
     }
 
-    /// Has [`follow_all`](Self::follow_all) write all records again, because the store may have lost them.
+    /// Has [`write_moved_records`](Self::write_moved_records) write all records again, because the store may have lost them.
     pub(crate) fn rewrite_all(&self) {
         // Relaxed: at worst a record is written a moment later.
         self.losses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Moves the ticket of a session without a connection into the store, so that it is used once, on whichever node.
-    fn publish(self: &Arc<Self>, key: SessionKey) {
+    fn store_ticket(self: &Arc<Self>, key: SessionKey) {
         let Some(shared) = self.shared.get() else { return };
         let mut table = self.table.lock();
-        let Some(Entry::Ended { ticket, until, is_published }) = table.by_key.get_mut(&key) else { return };
-        if std::mem::replace(is_published, true) {
+        let Some(Entry::Ended { ticket, until, is_being_stored }) = table.by_key.get_mut(&key) else { return };
+        if std::mem::replace(is_being_stored, true) {
             return;
         }
         let (Ticket { version, user, channels, answers }, until) = (ticket.clone(), *until);
@@ -338,13 +316,13 @@ impl Sessions {
             if is_settled {
                 // Only once it is there: otherwise the ticket would be lost with the store.
                 table.remove_ended(key, until);
-            } else if let Some(Entry::Ended { is_published, .. }) = table.by_key.get_mut(&key) {
+            } else if let Some(Entry::Ended { is_being_stored, .. }) = table.by_key.get_mut(&key) {
                 // It is published when another node asks for it.
-                *is_published = false;
+                *is_being_stored = false;
             }
         });
         let known = Known { version, user: &user, positions: &channels, answers: answers.as_deref() };
-        shared.keep(&key.to_string(), known, until - Instant::now(), settled);
+        shared.store_ticket(&key.to_string(), known, until - Instant::now(), settled);
     }
 
     /// A client has come to another node with the key of a session, named by its record. If its connection here does not
@@ -364,12 +342,16 @@ impl Sessions {
                     && let Some(shared) = sessions.shared.get()
                 {
                     let positions = session.positions();
-                    return shared.hold(&key.to_string(), session.known(connection.user(), &positions), RECORD_TTL);
+                    return shared.confirm_alive(
+                        &key.to_string(),
+                        session.known(connection.user(), &positions),
+                        RECORD_TTL,
+                    );
                 }
                 sessions.end_lost(&*connection).await;
             }
             sessions.settle(key).await;
-            sessions.publish(key);
+            sessions.store_ticket(key);
         });
     }
 

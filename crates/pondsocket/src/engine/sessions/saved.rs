@@ -6,8 +6,9 @@ use pondsocket_proto::channel::Progress;
 use pondsocket_proto::id::{ChannelName, UserId};
 use tokio::time::Instant;
 
+use super::Sessions;
 use super::table::Entry;
-use super::{MOST_CHANNELS, Sessions, Ticket};
+use super::ticket::{MAX_CHANNELS, Ticket};
 use crate::engine::answers::CopyLimits;
 use crate::engine::handled::HandledMessage;
 use crate::engine::session_key::SessionKey;
@@ -54,7 +55,7 @@ impl Sessions {
         saved.truncate(self.most.saturating_sub(table.by_key.len()));
         let restored = saved.len();
         for SavedSession { key, user, expires_in, mut channels, handled } in saved {
-            channels.truncate(MOST_CHANNELS);
+            channels.truncate(MAX_CHANNELS);
             // The time may be from a file: a later end than that of a session which ends now would not be in order.
             let left = (expires_in - ago).min(self.window);
             let answers = self.restore_answers(handled);

@@ -6,7 +6,8 @@ use std::sync::{Arc, Weak};
 use pondsocket_proto::id::{ConnectionId, UserId};
 use tokio::time::Instant;
 
-use super::{SessionConnection, Ticket};
+use super::connection::SessionConnection;
+use super::ticket::Ticket;
 use crate::engine::session_key::SessionKey;
 
 /// The sessions of an endpoint by their keys.
@@ -27,15 +28,8 @@ pub(super) enum Entry {
         ticket: Ticket,
         until: Instant,
         /// True if it is on its way into the store. A second copy there would be used a second time.
-        is_published: bool,
+        is_being_stored: bool,
     },
-}
-
-/// A copy of a ticket, and the time until which the table keeps it; `None` if it was not in the table.
-#[derive(Debug)]
-pub(crate) struct KeptTicket {
-    pub(super) ticket: Ticket,
-    pub(super) until: Option<Instant>,
 }
 
 /// A connection with the same key that has begun while another one was being made.
@@ -65,7 +59,7 @@ impl Table {
     /// Keeps a ticket. Those that are kept later must not expire earlier.
     pub(super) fn keep(&mut self, key: SessionKey, ticket: Ticket, until: Instant) {
         self.ends.push_back((until, key));
-        self.by_key.insert(key, Entry::Ended { ticket, until, is_published: false });
+        self.by_key.insert(key, Entry::Ended { ticket, until, is_being_stored: false });
     }
 
     /// Removes the ticket that expires then.

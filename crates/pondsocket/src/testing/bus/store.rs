@@ -14,7 +14,7 @@ use crate::cluster::{Append, Epoch, Position, StoredHistory, StoredMessage, Stor
 const REPEATED_WITHIN: usize = 1000;
 
 /// The longest time for which something is kept, a hundred years: points in time have a limit.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const MAX_LIFE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The time for which a history whose messages have expired goes on.
 const NUMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -74,7 +74,7 @@ impl Store {
             return (position, None);
         }
         history.last += 1;
-        history.until = now + append.ttl.min(LONGEST);
+        history.until = now + append.ttl.min(MAX_LIFE);
         let position = history.position();
         let text = [&append.head, position.to_string().as_bytes(), &append.tail].concat();
         let data = Bytes::from(text);
@@ -181,7 +181,7 @@ impl<V> Expiring<V> {
             self.values.insert(name.into(), (now, make()));
         }
         let (until, value) = self.values.get_mut(name).expect("it was there, or was just inserted");
-        *until = now + ttl.min(LONGEST);
+        *until = now + ttl.min(MAX_LIFE);
         value
     }
 }

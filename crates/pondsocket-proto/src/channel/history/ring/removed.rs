@@ -2,7 +2,7 @@ use crate::id::UserId;
 use crate::position::{Epoch, Position};
 
 /// The most removed users that a history remembers. Over it the messages ahead of the earliest removal are forgotten with it.
-const MOST: usize = 256;
+const MAX_REMOVED: usize = 256;
 
 /// The users that were removed from a channel. They join as new ones: they do not resume from positions as of before.
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ impl RemovedUsers {
 
     /// Takes out the removal that is forgotten first, if they are too many.
     pub(super) fn take_excess(&mut self, epoch: Epoch) -> Option<Position> {
-        if self.0.len() <= MOST {
+        if self.0.len() <= MAX_REMOVED {
             return None;
         }
         // One of an earlier epoch costs no messages. Otherwise as few messages as possible.

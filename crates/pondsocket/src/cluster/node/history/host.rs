@@ -8,6 +8,9 @@ use pondsocket_proto::position::{Epoch, Position};
 /// The time in milliseconds for which messages and joins wait for a store that does not answer.
 pub(in super::super) const STORE_TIMEOUT: u64 = 2000;
 
+/// The time in milliseconds after which a failed read is repeated.
+pub(super) const RETRY: u64 = 500;
+
 /// The channels of one endpoint, for the histories that they share. No method waits. Those that return `bool` return `true`
 /// if the channel lacks messages that have to be read from the store.
 pub(crate) trait HistoryHost: Send + Sync {

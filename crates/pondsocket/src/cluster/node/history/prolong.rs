@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::super::Node;
-use super::read::RETRY;
+use super::host::RETRY;
 use crate::engine::ids;
 use crate::engine::sync::Mutex;
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{Host, Node};
 use super::append::number_of;
-use super::host::{HistoryState, Instance, STORE_TIMEOUT};
+use super::host::{HistoryState, Instance, RETRY, STORE_TIMEOUT};
 use super::prolong::life;
 use crate::cluster::{BusError, HistoryStore, Lost, StoredHistory};
 use crate::engine::ids;
@@ -23,11 +23,8 @@ use crate::metrics::ClusterEvent;
 /// store and the messages of its topic arrive over two connections.
 const REORDER_DELAY: u64 = 50;
 
-/// The time in milliseconds after which a failed read is repeated.
-pub(super) const RETRY: u64 = 500;
-
 /// The most reads at a time.
-const MOST_READS: usize = 32;
+const MAX_READS: usize = 32;
 
 /// The histories of the channels that are open here, and the reads that are to be made.
 #[derive(Debug, Default)]
@@ -154,7 +151,7 @@ impl OpenHistories {
     /// Takes the reads that are due, and returns the time of the next one.
     fn take_due(&mut self, now: u64) -> (Vec<(Topic, OpenHistory)>, Option<u64>) {
         let mut due = Vec::new();
-        while due.len() < MOST_READS
+        while due.len() < MAX_READS
             && self.planned.first().is_some_and(|(at, _)| *at <= now)
             && let Some((_, topic)) = self.planned.pop_first()
         {
@@ -174,7 +171,7 @@ pub(in super::super) async fn run(node: Arc<Node>) {
     let mut reads = JoinSet::new();
     loop {
         let now = node.clock.now();
-        let (due, next) = match reads.len() < MOST_READS {
+        let (due, next) = match reads.len() < MAX_READS {
             true => node.histories.open.lock().take_due(now),
             false => (Vec::new(), None),
         };
@@ -481,9 +478,9 @@ mod tests {
 
     #[test]
     fn a_limited_number_of_reads_is_taken_at_a_time() {
-        let names: Vec<_> = (0..MOST_READS + 1).map(|n| format!("/{n}")).collect();
+        let names: Vec<_> = (0..MAX_READS + 1).map(|n| format!("/{n}")).collect();
         let channels: Vec<_> = names.iter().map(|name| (&**name, 7)).collect();
         let mut histories = open(&channels);
-        assert_eq!((take(&mut histories, 9).0.len(), take(&mut histories, 9).0.len()), (MOST_READS, 1));
+        assert_eq!((take(&mut histories, 9).0.len(), take(&mut histories, 9).0.len()), (MAX_READS, 1));
     }
 }
