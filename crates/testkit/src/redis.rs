@@ -117,7 +117,9 @@ impl RedisServer {
     /// If there is no connection, or Redis refuses the command.
     pub async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let client = Client::open(("127.0.0.1", self.port))?;
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        // The default would be a second, which a busy machine may take.
+        let connected = Some(Duration::from_secs(10));
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(connected);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await
     }
