@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::engine::closing::{Close, Closure, ConnectionState};
 use crate::engine::framing::Framing;
 use crate::engine::outbox::{Bounds, Lag, Outbox, OutboxLimits, Pushed, Writer};
-use crate::engine::sessions::{ConnectionSession, SessionConnection};
+use crate::engine::sessions::{Begun, ConnectionSession, SessionConnection};
 use crate::engine::sync::Mutex;
 use crate::limits::memory::counted;
 use crate::limits::stored::TooLarge;
@@ -78,8 +78,10 @@ impl ConnectionHandle {
         let handle = Arc::new(handle);
         if let Some(session) = &handle.session {
             let connection: Weak<dyn SessionConnection> = Arc::downgrade(&handle) as _;
-            if !session.begin(handle.id(), handle.user(), connection) {
-                handle.reached(Limit::Sessions);
+            match session.begin(handle.id(), handle.user(), connection) {
+                Begun::Kept => {}
+                Begun::TooMany => handle.reached(Limit::Sessions),
+                Begun::Outdated => handle.supersede(),
             }
         }
         handle

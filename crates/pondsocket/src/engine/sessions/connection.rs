@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::table::{Entry, Other};
 use super::ticket::{KeptTicket, MAX_CHANNELS, ReceivedAll, Ticket};
-use super::{RECORD_TTL, Sessions};
+use super::{Begun, RECORD_TTL, Sessions};
 use crate::engine::answers::Answers;
 use crate::engine::changes;
 use crate::engine::session_key::SessionKey;
@@ -65,6 +65,8 @@ pub(crate) struct ConnectionSession {
     last_event: Mutex<Option<Position>>,
     /// The client may have had positions, which could not be read.
     is_unknown: bool,
+    /// The number of the client's attempt to connect.
+    pub(super) attempt: u64,
     /// The time until which the ticket is kept in the table that it was copied from; `None` if there was none.
     claimed: Option<Instant>,
     /// Notified when a ping was answered, and when the connection has left its channels.
@@ -96,6 +98,7 @@ impl ConnectionSession {
             answers: answers.map(OnceLock::from).unwrap_or_default(),
             last_event: Mutex::new(last_event),
             is_unknown: false,
+            attempt: 0,
             claimed: claimed.flatten(),
             changed: Notify::new(),
             has_left: AtomicBool::new(false),
@@ -163,17 +166,18 @@ impl ConnectionSession {
         Known { version: self.version, user, positions, answers }
     }
 
-    /// The connection has been made. Returns `false` if there are too many sessions: then this one is not kept.
-    pub(crate) fn begin(&self, id: ConnectionId, user: &UserId, connection: Weak<dyn SessionConnection>) -> bool {
-        let (has_begun, other) = self.sessions.begin(self.key, user, self.claimed, Entry::Live { id, connection });
+    /// The connection has been made.
+    pub(crate) fn begin(&self, id: ConnectionId, user: &UserId, connection: Weak<dyn SessionConnection>) -> Begun {
+        let live = Entry::Live { id, attempt: self.attempt, connection };
+        let (begun, other) = self.sessions.begin(self.key, user, self.claimed, live);
         if let Some(Other { ticket: Some(ticket), connection }) = other {
             self.go_on_from(ticket);
             connection.iter().for_each(|connection| connection.supersede());
         }
-        if has_begun && !self.is_noted {
+        if begun == Begun::Kept && !self.is_noted {
             self.sessions.write_record(self.key, self.known(user, &self.positions()));
         }
-        has_begun
+        begun
     }
 
     /// The client is owed what comes behind a position of a channel, and earlier connections were sent messages up to an offset.

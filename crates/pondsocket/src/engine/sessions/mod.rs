@@ -42,6 +42,17 @@ const RECORD_TTL: Duration = Duration::from_secs(24 * 3600);
 /// The attempts to acquire a session that other nodes acquire at the same time.
 const ATTEMPTS: usize = 3;
 
+/// The outcome of a connection that has been made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Begun {
+    /// It has the session.
+    Kept,
+    /// There are too many sessions: it has none.
+    TooMany,
+    /// The client has attempted another connection since, which has the session: this one is to end.
+    Outdated,
+}
+
 /// The client of a session is connected.
 #[derive(Debug)]
 struct Alive;
@@ -58,6 +69,8 @@ pub(crate) struct Sessions {
     table: Mutex<Table>,
     /// The place in the table at which [`write_moved_records`](Self::write_moved_records) goes on.
     next_written: AtomicUsize,
+    /// The number of connections that clients with a key have attempted.
+    attempts: AtomicU64,
     /// The number of times that the store may have lost its records.
     losses: AtomicU64,
     /// The sessions on all nodes, if the bus has a store.
@@ -74,6 +87,7 @@ impl Sessions {
             memory,
             table: Mutex::default(),
             next_written: AtomicUsize::new(0),
+            attempts: AtomicU64::new(0),
             losses: AtomicU64::new(0),
             shared: OnceLock::new(),
         }
@@ -102,8 +116,11 @@ impl Sessions {
         last_event: Option<Position>,
         pongs_prove: bool,
     ) -> Option<Box<ConnectionSession>> {
+        // Relaxed: it only numbers them.
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         let kept = self.ticket(key, user).await.ok()?;
         let mut session = ConnectionSession::new(self, key, kept, last_event, pongs_prove);
+        session.attempt = attempt;
         if let Some(shared) = self.shared.get() {
             session = self.acquire(session, shared, user).await?;
         }
@@ -221,18 +238,21 @@ impl Sessions {
         }
     }
 
-    /// A connection of a session has been made, whose ticket is kept until `claimed`. Returns `false` if there are too many
-    /// sessions, and the connection that was made meanwhile with the same key: its client has gone, or is another one.
-    fn begin(&self, key: SessionKey, user: &UserId, claimed: Option<Instant>, live: Entry) -> (bool, Option<Other>) {
+    /// A connection of a session has been made, whose ticket is kept until `claimed`. Returns the outcome, and the connection that
+    /// was made meanwhile with the same key: its client has gone, or is another one.
+    fn begin(&self, key: SessionKey, user: &UserId, claimed: Option<Instant>, live: Entry) -> (Begun, Option<Other>) {
         let mut table = self.table.lock();
         table.expire(Instant::now());
+        if table.is_outdated(&key, &live) {
+            return (Begun::Outdated, None);
+        }
         let other = table.other_since(&key, claimed, user);
         // At the limit new sessions are not kept: those that exist have clients that rely on them.
         let has_room = table.by_key.len() < self.most || table.by_key.contains_key(&key);
         if has_room {
             table.by_key.insert(key, live);
         }
-        (has_room, other)
+        (if has_room { Begun::Kept } else { Begun::TooMany }, other)
     }
 
     /// The connection of a session has left its channels. Without a ticket the session ends.

@@ -21,8 +21,8 @@ pub(super) struct Table {
 /// A session.
 #[derive(Debug)]
 pub(super) enum Entry {
-    /// Its connection has not left its channels yet.
-    Live { id: ConnectionId, connection: Weak<dyn SessionConnection> },
+    /// Its connection, the attempt of that number, has not left its channels yet.
+    Live { id: ConnectionId, attempt: u64, connection: Weak<dyn SessionConnection> },
     /// It has no connection. One may be on its way that goes on with the ticket, and takes this place when it begins.
     Ended {
         ticket: Ticket,
@@ -42,6 +42,15 @@ pub(super) struct Other {
 }
 
 impl Table {
+    /// Returns `true` if a connection of this key is there that was attempted later than `live`.
+    pub(super) fn is_outdated(&self, key: &SessionKey, live: &Entry) -> bool {
+        let attempt = |entry: &Entry| match entry {
+            Entry::Live { attempt, connection, .. } if connection.strong_count() > 0 => Some(*attempt),
+            Entry::Live { .. } | Entry::Ended { .. } => None,
+        };
+        self.by_key.get(key).and_then(attempt) > attempt(live)
+    }
+
     /// The connection of a user that has begun since `claimed`, the end of the ticket that a new connection has, if there is one.
     pub(super) fn other_since(&self, key: &SessionKey, claimed: Option<Instant>, user: &UserId) -> Option<Other> {
         match self.by_key.get(key)? {
