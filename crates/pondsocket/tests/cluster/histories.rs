@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pondsocket::cluster::{BoxFuture, Bus, BusError, BusSink, Outcome, Publish, SharedBus, Stop, Topic};
+use pondsocket::cluster::{BoxFuture, Bus, BusError, BusSink, Leases, Outcome, Publish, SharedBus, Stop, Topic};
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
 use pondsocket::{
     Connected, ConnectionContext, Error, EventContext, History, JoinContext, Joined, Options, Payload, PondSocket,
@@ -15,9 +15,9 @@ use testkit::{Message, Peer, Recorder, eventually, serve};
 use tokio::time::sleep;
 
 /// A bus without a store of histories.
-struct Storeless(Arc<MemoryBus>);
+pub(crate) struct Storeless<B>(pub(crate) Arc<B>);
 
-impl Bus for Storeless {
+impl<B: Bus> Bus for Storeless<B> {
     fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, std::result::Result<(), BusError>> {
         Arc::clone(&self.0).run(sink, stop)
     }
@@ -28,6 +28,10 @@ impl Bus for Storeless {
 
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
         self.0.publish(batch)
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        self.0.leases()
     }
 }
 

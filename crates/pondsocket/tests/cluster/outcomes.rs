@@ -2,35 +2,15 @@
 
 use std::sync::Arc;
 
-use pondsocket::cluster::{BoxFuture, Bus, BusError, BusSink, Leases, Outcome, Publish, SharedBus, Stop, Topic};
+use pondsocket::cluster::{Bus, SharedBus};
 use pondsocket::testing::bus::MemoryHub;
 use pondsocket::testing::{Client, Room};
 use pondsocket::{Channel, Connected, ConnectionContext, History, JoinContext, Joined, Options, PondSocket, Result};
 use serde_json::json;
 use testkit::{Recorder, eventually};
 
+use crate::histories::Storeless;
 use crate::stubborn::{Manner, Stubborn};
-
-/// The bus without its store.
-struct Storeless(Arc<Stubborn>);
-
-impl Bus for Storeless {
-    fn run(self: Arc<Self>, sink: BusSink, stop: Stop) -> BoxFuture<'static, std::result::Result<(), BusError>> {
-        Arc::clone(&self.0).run(sink, stop)
-    }
-
-    fn update_subscriptions(&self, add: &[Topic], remove: &[Topic]) {
-        self.0.update_subscriptions(add, remove);
-    }
-
-    fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Vec<Outcome>> {
-        self.0.publish(batch)
-    }
-
-    fn leases(&self) -> Option<&dyn Leases> {
-        self.0.leases()
-    }
-}
 
 struct Member {
     channel: Channel,
