@@ -5,12 +5,12 @@ use std::sync::Arc;
 use pondsocket::cluster::{Bus, SharedBus};
 use pondsocket::testing::bus::MemoryHub;
 use pondsocket::testing::{Client, Room};
-use pondsocket::{Channel, Connected, ConnectionContext, History, JoinContext, Joined, Options, PondSocket, Result};
+use pondsocket::{Channel, PondSocket};
 use serde_json::json;
 use testkit::{Recorder, eventually};
 
 use crate::histories::Storeless;
-use crate::stubborn::{Manner, Stubborn};
+use crate::stubborn::{Manner, Stubborn, kept_chat};
 
 struct Member {
     channel: Channel,
@@ -23,13 +23,7 @@ struct Member {
 impl Member {
     async fn join(bus: impl Into<SharedBus>) -> Member {
         let recorder = Recorder::default();
-        let options = Options::default().bus(bus).node_name("one".to_owned());
-        let pond = PondSocket::with_options(options).expect("valid options").metrics(recorder.clone());
-        let connect = async |ctx: ConnectionContext| -> Result<Connected> { Ok(ctx.accept().user_id("ada")) };
-        let lobby = pond
-            .create_endpoint("/", connect)
-            .create_channel("/chat/:room", async |ctx: JoinContext| -> Result<Joined> { Ok(ctx.accept()) });
-        lobby.history(History::new().without(["typed"]));
+        let pond = kept_chat(bus, &recorder);
         let client = pond.test_client().connect("/").await.expect("let in");
         let mut room = client.join("/chat/a", json!({})).await.expect("let in");
         let channel = pond.endpoints()[0].channel("/chat/a").expect("a name");

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use pondsocket::testing::bus::MemoryHub;
 use pondsocket::testing::{Client, Room};
-use pondsocket::{Channel, Connected, ConnectionContext, History, JoinContext, Joined, Options, PondSocket, Result};
+use pondsocket::{Channel, PondSocket};
 use serde_json::json;
 use testkit::{Recorder, eventually};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::stubborn::{Manner, Stubborn};
+use crate::stubborn::{Manner, Stubborn, kept_chat};
 
 /// The time for which messages wait.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,13 +35,7 @@ struct Node {
 
 async fn start() -> Node {
     let (bus, recorder) = (Stubborn::new(&MemoryHub::new()), Recorder::default());
-    let options = Options::default().bus(Arc::clone(&bus)).node_name("one".to_owned());
-    let pond = PondSocket::with_options(options).expect("valid options").metrics(recorder.clone());
-    let connect = async |ctx: ConnectionContext| -> Result<Connected> { Ok(ctx.accept().user_id("ada")) };
-    let lobby = pond
-        .create_endpoint("/", connect)
-        .create_channel("/chat/:room", async |ctx: JoinContext| -> Result<Joined> { Ok(ctx.accept()) });
-    lobby.history(History::new().without(["typed"]));
+    let pond = kept_chat(Arc::clone(&bus), &recorder);
     Node { pond, bus, recorder }
 }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use pondsocket::cluster::{
     Append, Appended, BoxFuture, Bus, BusError, BusErrorKind, BusSink, Epoch, HistoryStore, Leases, Outcome, Position,
-    Publish, Stop, StoredHistory, StoredRecord, Topic,
+    Publish, SharedBus, Stop, StoredHistory, StoredRecord, Topic,
 };
 use pondsocket::testing::bus::{MemoryBus, MemoryHub};
+use pondsocket::{ConnectionContext, Error, History, JoinContext, Options, PondSocket};
+use testkit::Recorder;
 use tokio::time::sleep;
 
 type Result<T> = std::result::Result<T, BusError>;
@@ -181,4 +183,15 @@ impl HistoryStore for Stubborn {
     ) -> BoxFuture<'a, Result<bool>> {
         self.answer(|store| store.put(key, record, replaces, ttl))
     }
+}
+
+/// A node whose rooms `/chat/:room` keep all messages but `typed`, for clients which are all Ada.
+pub(crate) fn kept_chat(bus: impl Into<SharedBus>, recorder: &Recorder) -> PondSocket {
+    let options = Options::default().bus(bus).node_name("one".to_owned());
+    let pond = PondSocket::with_options(options).expect("valid options").metrics(recorder.clone());
+    let endpoint =
+        pond.create_endpoint("/", async |ctx: ConnectionContext| Ok::<_, Error>(ctx.accept().user_id("ada")));
+    let lobby = endpoint.create_channel("/chat/:room", async |ctx: JoinContext| Ok::<_, Error>(ctx.accept()));
+    lobby.history(History::new().without(["typed"]));
+    pond
 }

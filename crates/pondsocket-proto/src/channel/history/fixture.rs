@@ -1,7 +1,7 @@
 use super::HistoryRules;
 
 impl HistoryRules {
-    /// Rules for tests: so many messages, and so many bytes of them, are kept for a second.
+    /// Rules for tests: at most `messages`, with at most `bytes`, are kept for a second.
     pub(in crate::channel) fn of(messages: usize, bytes: usize) -> HistoryRules {
         HistoryRules {
             messages,

@@ -267,8 +267,8 @@ impl Session {
         self.check_chain(&chain, &assigns)?;
         let (live, accepted) = self.endpoint.hub.join(&mut self.changed, name, lobby, |channel, lobby| {
             let here = channel.local_members().member(user.as_str()).map(|member| &member.assigns);
-            let elsewhere = || assigns_elsewhere(channel, lobby, user).filter(|_| here.is_none());
-            if let Some(kept) = here.or_else(elsewhere)
+            let elsewhere = if here.is_none() { assigns_elsewhere(channel, lobby, user) } else { None };
+            if let Some(kept) = here.or(elsewhere)
                 && !fits(kept, &assigns, &chain, most)
             {
                 return Err(NotJoined::TooLarge(TooLarge::Assigns));
@@ -282,7 +282,7 @@ impl Session {
             if relies && !channel.recovery(user, resume).is_complete() {
                 return Err(NotJoined::Outdated);
             }
-            let assigns = match elsewhere().cloned() {
+            let assigns = match elsewhere.cloned() {
                 Some(mut kept) => {
                     kept.merge(assigns);
                     kept
@@ -385,8 +385,8 @@ fn assigns_elsewhere<'a>(
     lobby: &LobbyInner,
     user: &UserId,
 ) -> Option<&'a Assigns> {
-    let other = (Rules::presence_grace(lobby) > 0).then(|| channel.remote_member(user.as_str()))??;
-    Some(&other.assigns)
+    let is_graced = lobby.presence_grace() > 0;
+    channel.remote_member(user.as_str()).filter(|_| is_graced).map(|member| &member.assigns)
 }
 
 /// Returns whether the assigns of a member stay within their limit with those of a joining connection and of the chain.

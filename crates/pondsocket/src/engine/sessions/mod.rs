@@ -1,8 +1,8 @@
 //! Sessions: what is known of clients that do not know their own position, so that they can resume on another connection.
 //!
 //! A client names its session by a key when it connects. While the connection is open, answers to pings prove what the client
-//! has received. When the connection ends, the session keeps a ticket with these positions, which the next connection of the
-//! same key and user takes, once.
+//! has received. When the connection ends, the session keeps a ticket with these positions, from which the next connection of the
+//! same key and user goes on.
 //!
 //! On a node whose bus has a store the next connection may come to any node: see `shared_sessions.rs`.
 
